@@ -1,0 +1,289 @@
+"""The journal entry: one recorded fact, as it travels on the wire and as the rest of the core reads it."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from quartermaster.errors import Rejected
+
+SEVERITIES: Final = ("info", "notice", "warn", "error")
+ID_LIMIT: Final = 512
+"""Characters that an id of an entry, a mission or a run may have."""
+
+_NANOSECONDS: Final = 1_000_000_000
+_EARLIEST: Final = -(2**63)
+_LATEST: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Payload(msgspec.Struct, gc=False):
+    """The payload keys that steps, metrics and mission facts are read from.
+
+    Everything else stays in the raw bytes. The fields accept any JSON value, because recordings
+    hold any: whoever reads a field decides what it means.
+    """
+
+    command: Any = None
+    cmd: Any = None
+    tool: Any = None
+    name: Any = None
+    model: Any = None
+    provider: Any = None
+    to_status: Any = None
+    status: Any = None
+    to: Any = None
+    action: Any = None
+    credential_id: Any = None
+    decision: Any = None
+    approved: Any = None
+    exit_code: Any = None
+    error: Any = None
+    cancelled: Any = None
+    reason: Any = None
+    in_band_error: Any = None
+    phase: Any = None
+    run_id: Any = None
+    call_id: Any = None
+    arguments: Any = None
+    state: Any = None
+    total_tokens: Any = None
+    tokens: Any = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cached_input_tokens: Any = None
+    cache_read_tokens: Any = None
+    cache_creation_tokens: Any = None
+    cost_usd: Any = None
+    ledger_id: Any = None
+    elapsed_ms: Any = None
+    duration_ms: Any = None
+    assignment_id: Any = None
+
+
+class JournalEntry(msgspec.Struct, kw_only=True, gc=False):
+    """One native entry. `instant` is nanoseconds since 1970 in UTC; absent texts are None.
+
+    `severity` is an index into SEVERITIES. `id` is None where the recording gives none: the
+    reader of the recording mints one (see `minted_id`).
+    """
+
+    id: str | None
+    workspace_id: str | None
+    mission_id: str | None
+    instant: int
+    entry_type: str
+    severity: int
+    actor_type: str | None
+    actor_id: str | None
+    trace_id: str | None
+    payload: Payload
+
+
+class _Wire(msgspec.Struct, gc=False):
+    entry_type: Any = None
+    ts: Any = None
+    id: Any = None
+    workspace_id: Any = None
+    mission_id: Any = None
+    severity: Any = None
+    actor_type: Any = None
+    actor_id: Any = None
+    trace_id: Any = None
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+class _WireWithPayload(msgspec.Struct, gc=False):
+    entry_type: Any = None
+    ts: Any = None
+    id: Any = None
+    workspace_id: Any = None
+    mission_id: Any = None
+    severity: Any = None
+    actor_type: Any = None
+    actor_id: Any = None
+    trace_id: Any = None
+    payload: Payload | None = None
+
+
+_decode_with_payload = msgspec.json.Decoder(_WireWithPayload).decode
+_decode_envelope = msgspec.json.Decoder(_Wire).decode
+_SEVERITY_INDEX: Final = {name: index for index, name in enumerate(SEVERITIES)}
+
+
+def read_entry(raw: bytes | memoryview) -> JournalEntry:
+    """One entry from the JSON text of one object; raises Rejected with the reason.
+
+    A payload that is no object counts as empty, as it does for other readers of this format.
+    """
+    try:
+        wire: _WireWithPayload | _Wire = _decode_with_payload(raw)
+    except msgspec.ValidationError:
+        wire = _decoded(_decode_envelope, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise Rejected(_why_undecodable(error)) from None
+    if type(wire.entry_type) is not str or not wire.entry_type:
+        raise Rejected("entry_type is missing or not a text")
+    payload = wire.payload if type(wire.payload) is Payload else Payload()
+    severity = wire.severity
+    return JournalEntry(
+        id=_identifier(wire.id, "id"),
+        workspace_id=_identifier(wire.workspace_id, "workspace_id"),
+        mission_id=_identifier(wire.mission_id, "mission_id"),
+        instant=parse_instant(wire.ts),
+        entry_type=_storable(wire.entry_type, "entry_type"),
+        severity=0 if not severity else _severity(severity),
+        actor_type=_text_or_none(wire.actor_type, "actor_type"),
+        actor_id=_text_or_none(wire.actor_id, "actor_id"),
+        trace_id=_text_or_none(wire.trace_id, "trace_id"),
+        payload=payload,
+    )
+
+
+def _decoded(decode: Any, raw: bytes | memoryview) -> Any:
+    try:
+        return decode(raw)
+    except msgspec.ValidationError:
+        raise Rejected("not a JSON object") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise Rejected(_why_undecodable(error)) from None
+
+
+def _why_undecodable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "JSON is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not valid UTF-8"
+    text = str(error)
+    if "truncated" in text:
+        return "JSON ends too early"
+    return f"not valid JSON: {text}"[:200]
+
+
+def _identifier(value: Any, field: str) -> str | None:
+    if value is None or value == "":
+        return None
+    if type(value) is not str:
+        raise Rejected(f"{field} is not a text")
+    if len(value) > ID_LIMIT:
+        raise Rejected(f"{field} has more than {ID_LIMIT} characters")
+    if value.isspace():
+        raise Rejected(f"{field} is blank")
+    return value
+
+
+def _storable(value: str, field: str) -> str:
+    if len(value) > ID_LIMIT:
+        raise Rejected(f"{field} has more than {ID_LIMIT} characters")
+    return value
+
+
+def _text_or_none(value: Any, field: str) -> str | None:
+    if not value or type(value) is not str:
+        return None
+    return _storable(value, field)
+
+
+def _severity(value: Any) -> int:
+    try:
+        return _SEVERITY_INDEX[value]
+    except (KeyError, TypeError):
+        raise Rejected("severity is none of " + ", ".join(SEVERITIES)) from None
+
+
+_minutes: dict[str, int] = {}
+
+
+def parse_instant(text: Any) -> int:
+    """Nanoseconds since 1970 of an RFC 3339 time, or of `YYYY-MM-DD HH:MM:SS` (taken as UTC).
+
+    Up to nine decimals count, further ones are cut. Raises Rejected for anything else.
+    """
+    if type(text) is not str:
+        raise Rejected("ts is missing or not a text")
+    try:
+        if text[-1] == "Z" and text[10] == "T" and text[16] == ":":
+            minute = _minutes.get(text[:16])
+            if minute is None:
+                minute = _remember_minute(text[:16])
+            seconds = text[17:19]
+            fraction = text[19:-1]
+            if len(seconds) == 2 and seconds.isdigit() and seconds < "60":
+                if not fraction:
+                    return minute + int(seconds) * _NANOSECONDS
+                digits = fraction[1:]
+                if fraction[0] == "." and digits.isascii() and digits.isdigit():
+                    return minute + int(seconds) * _NANOSECONDS + int(digits[:9].ljust(9, "0"))
+        return _parse_any_instant(text)
+    except (ValueError, IndexError, OverflowError):
+        raise Rejected("ts is not an RFC 3339 time") from None
+
+
+def _remember_minute(prefix: str) -> int:
+    moment = datetime.strptime(prefix + "+0000", "%Y-%m-%dT%H:%M%z")
+    nanoseconds = _since_epoch(moment)
+    if len(_minutes) > 4096:
+        _minutes.clear()
+    _minutes[prefix] = nanoseconds
+    return nanoseconds
+
+
+def _parse_any_instant(text: str) -> int:
+    if len(text) > 64 or len(text) < 19 or not text.isascii():
+        raise ValueError
+    head, tail = text[:19], text[19:]
+    fraction = ""
+    if tail.startswith("."):
+        digits = tail[1:]
+        rest = digits.lstrip("0123456789")
+        fraction = digits[: len(digits) - len(rest)]
+        if not fraction:
+            raise ValueError
+        tail = rest
+    if head[10] == " " and (tail or fraction) and tail not in ("Z", "+00:00"):
+        raise ValueError
+    zone = _zone(tail, spaced=head[10] == " ")
+    separator = {"T": "T", "t": "T", " ": "T"}[head[10]] if head[10] in "Tt " else ""
+    moment = datetime.strptime(head[:10] + separator + head[11:], "%Y-%m-%dT%H:%M:%S")
+    return _since_epoch(moment.replace(tzinfo=zone)) + int(fraction[:9].ljust(9, "0") or 0)
+
+
+def _zone(text: str, *, spaced: bool) -> timezone:
+    if text in ("Z", "z") or (spaced and not text):
+        return UTC
+    if len(text) != 6 or text[0] not in "+-" or text[3] != ":":
+        raise ValueError
+    hours, minutes = int(text[1:3]), int(text[4:6])
+    if hours > 23 or minutes > 59:
+        raise ValueError
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _since_epoch(moment: datetime) -> int:
+    nanoseconds = int((moment - _EPOCH) // timedelta(seconds=1)) * _NANOSECONDS
+    if not _EARLIEST <= nanoseconds <= _LATEST - _NANOSECONDS * 61:
+        raise Rejected("ts lies outside of the years 1678 to 2261")
+    return nanoseconds
+
+
+def format_instant(instant: int) -> str:
+    """RFC 3339 in UTC with `Z`, with as many decimals as the instant has (at most nine)."""
+    seconds, nanoseconds = divmod(instant, _NANOSECONDS)
+    moment = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    if moment[4] != "-":  # strftime does not pad years before 1000 everywhere
+        moment = moment.rjust(19, "0")
+    if not nanoseconds:
+        return moment + "Z"
+    return f"{moment}.{nanoseconds:09d}".rstrip("0") + "Z"
+
+
+def minted_id(*parts: str | bytes) -> str:
+    """`j_` and 16 hex digits that follow from the parts alone, for facts that come without an id."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return "j_" + digest.hexdigest()

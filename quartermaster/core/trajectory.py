@@ -1,0 +1,296 @@
+"""From entries to steps: which entry makes a step, under which name, with which outcome.
+
+A step here is a flat row, because a mission may have a million of them: the store keeps the same
+columns, and a replay walks either kind without building objects.
+"""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from quartermaster.core.journal import JournalEntry, Payload
+
+# Kinds of rows that a replay reads. Values are stored: append, never renumber.
+ASSIGNMENT_CREATED: Final = 1
+ASSIGNMENT_RUNNING: Final = 2
+ASSIGNMENT_COMPLETED: Final = 3
+ASSIGNMENT_FAILED: Final = 4
+COMMAND: Final = 5
+COMMAND_START: Final = 6
+COMMAND_END: Final = 7
+MODEL_CALL: Final = 8
+STATUS_CHANGE: Final = 9
+KEEPER_DECISION: Final = 10
+INPUT_BLOCKED: Final = 11
+OUTPUT_BLOCKED: Final = 12
+ESCALATION_QUESTION: Final = 13
+ESCALATION_ANSWER: Final = 14
+BUDGET_WARNING: Final = 15
+BUDGET_EXCEEDED: Final = 16
+COST_INCURRED: Final = 17
+"""Not a step: it carries money that a model call of the same ledger id may carry too."""
+
+ENTRY_TYPE_OF_KIND: Final = {
+    ASSIGNMENT_CREATED: "assignment.created",
+    ASSIGNMENT_RUNNING: "assignment.running",
+    ASSIGNMENT_COMPLETED: "assignment.completed",
+    ASSIGNMENT_FAILED: "assignment.failed",
+    COMMAND: "exec.command",
+    COMMAND_START: "exec.command",
+    COMMAND_END: "exec.command",
+    MODEL_CALL: "llm.call",
+    STATUS_CHANGE: "mission.status_change",
+    KEEPER_DECISION: "keeper.decision",
+    INPUT_BLOCKED: "guardrail.input_blocked",
+    OUTPUT_BLOCKED: "guardrail.output_blocked",
+    ESCALATION_QUESTION: "peer.escalation",
+    ESCALATION_ANSWER: "peer.escalation",
+    BUDGET_WARNING: "budget.warning",
+    BUDGET_EXCEEDED: "budget.exceeded",
+    COST_INCURRED: "cost.incurred",
+}
+
+GOAL_WORDS: Final = frozenset({"completed", "done"})
+RUNNING_WORDS: Final = frozenset({"running", "in_progress"})
+
+PICODOLLARS: Final = 10**12
+"""Picodollars in a dollar. Money is summed as whole picodollars, so a sum is exact."""
+
+_INTEGER_LIMIT: Final = 2**62
+
+
+class Step(NamedTuple):
+    """One row of a trajectory. Rows are ordered by (`instant`, `id`).
+
+    `tool` and `arguments` are texts, or whatever key stands for the text in the store. `success` is
+    None where no outcome is known. `cost` is whole picodollars, None where none was recorded.
+    `pairing` joins the start of a command to its end, `ledger` a cost to its model call.
+    """
+
+    instant: int
+    kind: int
+    tool: Any = None
+    success: bool | None = None
+    severity: int = 0
+    tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost: int | None = None
+    duration_ms: int | None = None
+    pairing: int | None = None
+    ledger: int | None = None
+    arguments: Any = None
+
+
+def step_of(entry: JournalEntry) -> Step | None:
+    """The row that an entry adds to its mission's trajectory; None for every other type."""
+    project = _projections.get(entry.entry_type)
+    return None if project is None else project(entry, entry.payload)
+
+
+def _assignment(kind: int, success: bool) -> Callable[[JournalEntry, Payload], Step]:
+    def project(entry: JournalEntry, payload: Payload) -> Step:
+        return Step(entry.instant, kind, None, success, entry.severity)
+
+    return project
+
+
+def _command(entry: JournalEntry, payload: Payload) -> Step:
+    tool = _first_text(payload.command, payload.tool, payload.name) or _joined(payload.cmd)
+    kind, pairing = COMMAND, None
+    if payload.phase == "start" or payload.phase == "end":
+        kind = COMMAND_START if payload.phase == "start" else COMMAND_END
+        pairing = _pairing(entry, payload, tool)
+    return Step(
+        entry.instant,
+        kind,
+        tool,
+        None if kind == COMMAND_START else _command_success(payload),
+        entry.severity,
+        duration_ms=_first_integer(payload.elapsed_ms, payload.duration_ms),
+        pairing=pairing,
+        arguments=None if payload.arguments is None else argument_template(payload.arguments),
+    )
+
+
+def _pairing(entry: JournalEntry, payload: Payload, tool: str | None) -> int:
+    if type(payload.call_id) is str and payload.call_id:
+        return key_of("call", payload.call_id)
+    run = payload.run_id if type(payload.run_id) is str else entry.trace_id
+    return key_of("command", tool or "", run or "")
+
+
+def _command_success(payload: Payload) -> bool:
+    if payload.in_band_error is True:
+        return False
+    exit_code = payload.exit_code
+    if type(exit_code) is bool:
+        return exit_code
+    if type(exit_code) is int or type(exit_code) is float:
+        return bool(exit_code == 0)
+    failed = payload.error or payload.cancelled is True or payload.reason == "loop_detected"
+    return not failed
+
+
+def _model_call(entry: JournalEntry, payload: Payload) -> Step:
+    fresh = _first_integer(payload.input_tokens)
+    output = _first_integer(payload.output_tokens)
+    cache_read = _first_integer(payload.cached_input_tokens, payload.cache_read_tokens)
+    cache_write = _first_integer(payload.cache_creation_tokens)
+    tokens = _first_integer(payload.total_tokens, payload.tokens)
+    if tokens is None:
+        parts = [part for part in (fresh, output, cache_read, cache_write) if part is not None]
+        tokens = sum(parts) if parts else None
+    return Step(
+        entry.instant,
+        MODEL_CALL,
+        _first_text(payload.model, payload.provider),
+        True,
+        entry.severity,
+        tokens,
+        fresh,
+        output,
+        cache_read,
+        cache_write,
+        picodollars(payload.cost_usd),
+        _first_integer(payload.elapsed_ms, payload.duration_ms),
+        None,
+        _ledger(payload),
+    )
+
+
+def _cost_incurred(entry: JournalEntry, payload: Payload) -> Step:
+    return Step(entry.instant, COST_INCURRED, cost=picodollars(payload.cost_usd), ledger=_ledger(payload))
+
+
+def _ledger(payload: Payload) -> int | None:
+    return key_of("ledger", payload.ledger_id) if type(payload.ledger_id) is str else None
+
+
+def _status_change(entry: JournalEntry, payload: Payload) -> Step:
+    word = _first_text(payload.to_status, payload.status, payload.to)
+    return Step(entry.instant, STATUS_CHANGE, word, True, entry.severity)
+
+
+def _keeper_decision(entry: JournalEntry, payload: Payload) -> Step:
+    name = _first_text(payload.credential_id, payload.decision)
+    return Step(entry.instant, KEEPER_DECISION, name, _keeper_success(payload), entry.severity)
+
+
+def _keeper_success(payload: Payload) -> bool | None:
+    if type(payload.decision) is str and payload.decision:
+        if payload.decision.lower() in ("allow", "approve", "approved"):
+            return True
+        return payload.approved if type(payload.approved) is bool else False
+    return payload.approved if type(payload.approved) is bool else None
+
+
+def _blocked(kind: int) -> Callable[[JournalEntry, Payload], Step]:
+    def project(entry: JournalEntry, payload: Payload) -> Step:
+        return Step(entry.instant, kind, None, False, entry.severity)
+
+    return project
+
+
+def _escalation(entry: JournalEntry, payload: Payload) -> Step:
+    asked = not payload.state or payload.state == "pending"
+    kind = ESCALATION_QUESTION if asked else ESCALATION_ANSWER
+    return Step(entry.instant, kind, None, True, entry.severity)
+
+
+_projections: Final[dict[str, Callable[[JournalEntry, Payload], Step]]] = {
+    "assignment.created": _assignment(ASSIGNMENT_CREATED, True),
+    "assignment.running": _assignment(ASSIGNMENT_RUNNING, True),
+    "assignment.completed": _assignment(ASSIGNMENT_COMPLETED, True),
+    "assignment.failed": _assignment(ASSIGNMENT_FAILED, False),
+    "exec.command": _command,
+    "llm.call": _model_call,
+    "mission.status_change": _status_change,
+    "keeper.decision": _keeper_decision,
+    "guardrail.input_blocked": _blocked(INPUT_BLOCKED),
+    "guardrail.output_blocked": _blocked(OUTPUT_BLOCKED),
+    "peer.escalation": _escalation,
+    "budget.warning": _blocked(BUDGET_WARNING),
+    "budget.exceeded": _blocked(BUDGET_EXCEEDED),
+    "cost.incurred": _cost_incurred,
+}
+
+STEP_ENTRY_TYPES: Final = frozenset(_projections) - {"cost.incurred"}
+
+
+def key_of(*parts: str) -> int:
+    """A 64-bit key (signed, as SQLite stores it) that follows from the texts alone."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def picodollars(amount: Any) -> int | None:
+    """Whole picodollars of a number of dollars; None where it is no number or beyond all sense."""
+    if type(amount) is not float and type(amount) is not int:
+        return None
+    try:
+        value = int((Decimal(repr(amount)) * PICODOLLARS).to_integral_value())
+    except (InvalidOperation, OverflowError, ValueError):
+        return None
+    return value if -_INTEGER_LIMIT < value < _INTEGER_LIMIT else None
+
+
+def _first_text(*values: Any) -> str | None:
+    for value in values:
+        if type(value) is str and value:
+            return value
+    return None
+
+
+def _joined(command: Any) -> str | None:
+    if type(command) is not list:
+        return None
+    return " ".join(part for part in command if type(part) is str) or None
+
+
+def _first_integer(*values: Any) -> int | None:
+    """The first value that is a number, its fraction cut; booleans and texts are no numbers."""
+    for value in values:
+        if type(value) is int or type(value) is float:
+            return int(value) if -_INTEGER_LIMIT < value < _INTEGER_LIMIT else None
+    return None
+
+
+_HOLES: Final = (
+    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
+    (re.compile(r"(?:~|\.{1,2})?(?:/[\w.@+-]+)+/?"), "<path>"),
+    (re.compile(r"\b(?=[0-9a-zA-Z_-]*\d)(?=[0-9a-zA-Z_-]*[a-zA-Z])[0-9a-zA-Z_-]{8,}\b"), "<id>"),
+    (re.compile(r"\b\d+(?:\.\d+)?\b"), "<number>"),
+)
+_TEMPLATE_LIMIT: Final = 2_000
+
+
+def text_template(text: str) -> str:
+    """A text with its paths, ids, times and numbers replaced by typed holes (first 2,000 characters)."""
+    template = text[:_TEMPLATE_LIMIT]
+    for pattern, hole in _HOLES:
+        template = pattern.sub(hole, template)
+    return template
+
+
+def argument_template(arguments: Any) -> str:
+    """The shape of a call's arguments: its keys in order of name, each text as its template."""
+    if isinstance(arguments, str):
+        return text_template(arguments)
+    if isinstance(arguments, dict):
+        inside = ", ".join(f"{key}={argument_template(arguments[key])}" for key in sorted(arguments))
+        return ("{" + inside + "}")[:_TEMPLATE_LIMIT]
+    if isinstance(arguments, list):
+        return "[" + ", ".join(sorted({argument_template(item) for item in arguments})) + "]"
+    if isinstance(arguments, bool) or arguments is None:
+        return str(arguments).lower()
+    return "<number>"
