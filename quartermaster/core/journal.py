@@ -245,8 +245,8 @@ def _parse_any_instant(text: str) -> int:
         raise ValueError
     zone = _zone(tail, spaced=head[10] == " ")
     separator = {"T": "T", "t": "T", " ": "T"}[head[10]] if head[10] in "Tt " else ""
-    moment = datetime.strptime(head[:10] + separator + head[11:], "%Y-%m-%dT%H:%M:%S")
-    return _since_epoch(moment.replace(tzinfo=zone)) + int(fraction[:9].ljust(9, "0") or 0)
+    moment = datetime.strptime(head[:10] + separator + head[11:], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=zone)
+    return _since_epoch(moment) + int(fraction[:9].ljust(9, "0") or 0)
 
 
 def _zone(text: str, *, spaced: bool) -> timezone:

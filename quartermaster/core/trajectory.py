@@ -102,7 +102,7 @@ def _assignment(kind: int, success: bool) -> Callable[[JournalEntry, Payload], S
 def _command(entry: JournalEntry, payload: Payload) -> Step:
     tool = _first_text(payload.command, payload.tool, payload.name) or _joined(payload.cmd)
     kind, pairing = COMMAND, None
-    if payload.phase == "start" or payload.phase == "end":
+    if payload.phase in ("start", "end"):
         kind = COMMAND_START if payload.phase == "start" else COMMAND_END
         pairing = _pairing(entry, payload, tool)
     return Step(

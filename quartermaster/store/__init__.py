@@ -1,0 +1,1 @@
+"""Everything SQLite, as synchronous functions over a connection; `database` owns the connections."""

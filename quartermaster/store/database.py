@@ -1,0 +1,338 @@
+"""The database file, its connections and the one thread that writes.
+
+This is the only module that imports SQLite: two SQLite libraries with one file open in one process
+drop each other's locks. sqlite-utils prefers `pysqlite3` where it is installed, so this does too.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from quartermaster.errors import StorageBusy, StorageError
+from quartermaster.store import migrations
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    try:
+        import pysqlite3.dbapi2 as sqlite3
+    except ImportError:
+        import sqlite3
+
+Connection = sqlite3.Connection
+T = TypeVar("T")
+
+READERS: Final = 4
+GROUP_LIMIT: Final = 500
+"""Changes that share one transaction at the most."""
+
+_FIXED_SQLITE: Final = (3, 51, 3)
+_PAGES_BETWEEN_CHECKPOINTS: Final = 4000
+_STOP: Final = None
+
+
+def sqlite_version() -> str:
+    """Version of the SQLite library in use."""
+    return str(sqlite3.sqlite_version)
+
+
+def has_checkpoint_fault() -> bool:
+    """Whether this SQLite has the fault that can corrupt a database when two connections checkpoint.
+
+    Only the writer checkpoints here, so the fault cannot strike unless another program does.
+    """
+    version = sqlite3.sqlite_version_info
+    backported = (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return version < _FIXED_SQLITE and not backported
+
+
+def connect(path: Path, *, writable: bool) -> Connection:
+    """A connection with this program's pragmas. Readers can neither write nor checkpoint."""
+    connection = sqlite3.connect(
+        path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("pragma busy_timeout = 5000")  # before WAL: another may hold the lock
+    connection.execute("pragma trusted_schema = off")
+    connection.execute("pragma temp_store = memory")
+    if writable:
+        connection.execute("pragma page_size = 8192")
+        connection.execute("pragma auto_vacuum = incremental")
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma journal_size_limit = 67108864")
+        connection.execute(f"pragma wal_autocheckpoint = {_PAGES_BETWEEN_CHECKPOINTS}")
+        connection.execute("pragma cache_size = -49152")
+    else:
+        connection.execute("pragma query_only = on")
+        connection.execute("pragma wal_autocheckpoint = 0")
+        connection.execute("pragma cache_size = -4096")
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Create or upgrade the database file; refuses one that is newer than this program or foreign."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        path.touch(mode=0o600)
+    try:
+        with closing_connection(path) as connection:
+            _check_owner(connection)
+            if _user_version(connection) < migrations.SCHEMA_VERSION:
+                _migrate(connection)
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"the database cannot be opened ({error}); restore a backup of it") from error
+
+
+def _check_owner(connection: Connection) -> None:
+    application = connection.execute("pragma application_id").fetchone()[0]
+    tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
+    if tables and application != migrations.APPLICATION_ID:
+        raise StorageError("the database file belongs to another program; choose another home folder")
+    if _user_version(connection) > migrations.SCHEMA_VERSION:
+        raise StorageError("the database was written by a newer Quartermaster; install that version")
+
+
+def _user_version(connection: Connection) -> int:
+    return int(connection.execute("pragma user_version").fetchone()[0])
+
+
+def _migrate(connection: Connection) -> None:
+    import sqlite_utils  # noqa: PLC0415 - a quarter of a start's time, and only a first start needs it
+
+    connection.execute(f"pragma application_id = {migrations.APPLICATION_ID}")
+    migrations.migrate(sqlite_utils.Database(connection, execute_plugins=False))
+
+
+@contextmanager
+def closing_connection(path: Path, *, writable: bool = True) -> Iterator[Connection]:
+    """A connection for one short piece of work."""
+    connection = connect(path, writable=writable)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+class _Change:
+    __slots__ = ("apply", "finish", "loop", "outcome")
+
+    def __init__(self, apply: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop | None) -> None:
+        self.apply = apply
+        self.loop = loop
+        self.finish: asyncio.Future[Any] | Future[Any] = loop.create_future() if loop else Future()
+        self.outcome: Any = None
+
+
+class Database:
+    """The open database of one process: one writing thread, some readers.
+
+    Changes are functions over a connection. What is queued while a transaction commits shares the
+    next one; each change is all or nothing, and its caller is answered after the commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        prepare(path)
+        self.path = path
+        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._writer = connect(path, writable=True)
+        self._here = connect(path, writable=False)
+        self._idle_readers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._limiter: CapacityLimiter | None = None
+        self._closed = False
+        self.failure: StorageError | None = None
+        self.committed = 0
+        self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a change on the writing thread; returns or raises what it did, after the commit."""
+        queued = _Change(change, asyncio.get_running_loop())
+        self._submit(queued)
+        result: T = await queued.finish  # type: ignore[misc]
+        return result
+
+    def write_blocking(self, change: Callable[[Connection], T]) -> T:
+        """The same, for callers on another thread than the event loop's."""
+        queued = _Change(change, None)
+        self._submit(queued)
+        result: T = queued.finish.result()  # type: ignore[union-attr,unused-ignore]
+        return result
+
+    async def read(self, query: Callable[[Connection], T], *, seconds: float = 10.0) -> T:
+        """Run a query on a reader in a thread; StorageBusy when it takes longer than `seconds`."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(READERS)
+        return await anyio.to_thread.run_sync(
+            self.read_blocking, query, seconds, limiter=self._limiter, abandon_on_cancel=False
+        )
+
+    def read_blocking(self, query: Callable[[Connection], T], seconds: float = 10.0) -> T:
+        """The same on the calling thread."""
+        connection = self._reader()
+        deadline = time.monotonic() + seconds
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        try:
+            connection.execute("begin")  # one snapshot for all statements of the query
+            try:
+                return query(connection)
+            finally:
+                connection.execute("rollback")
+        except sqlite3.OperationalError as error:
+            if "interrupted" in str(error):
+                raise StorageBusy("the question took too long; narrow it down") from error
+            raise StorageError("the database could not be read") from error
+        finally:
+            connection.set_progress_handler(None, 0)
+            self._idle_readers.put(connection)
+
+    def look_up(self, query: Callable[[Connection], T]) -> T:
+        """Run a query of one row by its key on the event loop's own reader (microseconds)."""
+        return query(self._here)
+
+    def is_writing(self) -> bool:
+        """Whether the writing thread is alive and has met no fatal error."""
+        return self._thread.is_alive() and self.failure is None
+
+    def waiting_changes(self) -> int:
+        """Changes that are queued and not yet taken."""
+        return self._changes.qsize()
+
+    def close(self) -> None:
+        """Finish what is queued, put the write-ahead log into the file and close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._changes.put(_STOP)
+        self._thread.join()
+        with suppress(sqlite3.Error):
+            self._writer.execute("pragma wal_checkpoint(truncate)")
+        self._here.close()
+        while not self._idle_readers.empty():
+            self._idle_readers.get().close()
+        self._writer.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _reader(self) -> Connection:
+        with suppress(queue.Empty):
+            return self._idle_readers.get_nowait()
+        return connect(self.path, writable=False)
+
+    def _submit(self, change: _Change) -> None:
+        if self._closed or self.failure is not None:
+            raise self.failure or StorageError("the database is closed")
+        self._changes.put(change)
+
+    def _write_until_stopped(self) -> None:
+        stopping = False
+        while not stopping:
+            group: list[_Change] = []
+            change = self._changes.get()
+            while change is not _STOP:
+                group.append(change)
+                if len(group) >= GROUP_LIMIT or self._changes.empty():
+                    break
+                change = self._changes.get()
+            stopping = change is _STOP
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[_Change]) -> None:
+        error: BaseException | None = None
+        try:
+            self._writer.execute("begin immediate")
+            for change in group:
+                _apply(self._writer, change, alone=len(group) == 1)
+            self._writer.execute("commit")
+            self.committed += 1
+        except BaseException as caught:
+            error = _told(caught)
+            with suppress(sqlite3.Error):
+                self._writer.execute("rollback")
+            if isinstance(caught, sqlite3.DatabaseError) and _is_fatal(caught):
+                self.failure = StorageError(
+                    "the database is damaged or its disk fails; stop and restore a backup"
+                )
+        _answer(group, error)
+
+
+def _apply(writer: Connection, change: _Change, *, alone: bool) -> None:
+    if alone:
+        change.outcome = change.apply(writer)
+        return
+    writer.execute("savepoint change")
+    try:
+        change.outcome = change.apply(writer)
+        writer.execute("release change")
+    except Exception as error:
+        if isinstance(error, sqlite3.OperationalError) and not writer.in_transaction:
+            raise
+        writer.execute("rollback to change")
+        writer.execute("release change")
+        change.outcome = _Raised(_told(error))
+
+
+def _is_fatal(error: sqlite3.DatabaseError) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("disk i/o", "malformed", "not a database", "corrupt"))
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _told(error: BaseException) -> BaseException:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    told: StorageError
+    text = str(error).lower()
+    if "locked" in text or "busy" in text:
+        told = StorageBusy("another process is writing to the database; try again")
+    elif "full" in text:
+        told = StorageBusy("the disk is full; free some space")
+    elif isinstance(error, sqlite3.IntegrityError):
+        told = StorageBusy("the change contradicts what is stored; read again and retry")
+    else:
+        told = StorageError("the database could not be written; whether the change was kept is unknown")
+    told.__cause__ = error
+    return told
+
+
+def _answer(group: list[_Change], error: BaseException | None) -> None:
+    waiting: dict[asyncio.AbstractEventLoop, list[tuple[_Change, BaseException | None]]] = {}
+    for change in group:
+        failed = error or (change.outcome.error if isinstance(change.outcome, _Raised) else None)
+        if change.loop is not None:
+            waiting.setdefault(change.loop, []).append((change, failed))
+        elif failed is not None:
+            change.finish.set_exception(failed)
+        else:
+            change.finish.set_result(change.outcome)
+    for loop, changes in waiting.items():
+        with suppress(RuntimeError):  # the loop has ended; nobody waits any more
+            loop.call_soon_threadsafe(_resolve, changes)
+
+
+def _resolve(changes: list[tuple[_Change, BaseException | None]]) -> None:
+    for change, failed in changes:
+        if change.finish.done():
+            continue
+        if failed is not None:
+            change.finish.set_exception(failed)
+        else:
+            change.finish.set_result(change.outcome)

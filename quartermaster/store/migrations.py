@@ -1,0 +1,306 @@
+"""The shape of the database and the steps that lead to it. A step that has shipped is never edited."""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+SCHEMA_VERSION: Final = 1
+"""Kept in `user_version`, so that a start on a current database needs no look at the migrations."""
+
+APPLICATION_ID: Final = 0x514D5452  # "QMTR"
+
+_FIRST: Final = """
+create table workspace (
+    id integer primary key,
+    workspace_id text not null unique,
+    slug text not null unique,
+    name text not null,
+    created_at integer not null
+) strict;
+
+create table user (
+    id integer primary key,
+    user_id text not null unique,
+    created_at integer not null
+) strict;
+
+create table membership (
+    workspace integer not null references workspace,
+    user integer not null references user,
+    role integer not null,
+    primary key (workspace, user)
+) strict, without rowid;
+
+create table token (
+    token_id text primary key,
+    user integer not null references user,
+    workspace integer references workspace,
+    digest blob not null,
+    created_at integer not null,
+    expires_at integer,
+    revoked_at integer,
+    last_used_day integer
+) strict, without rowid;
+
+create table session (
+    digest blob primary key,
+    token_id text not null references token,
+    created_at integer not null,
+    expires_at integer not null
+) strict, without rowid;
+
+create table login_code (
+    digest blob primary key,
+    token_id text not null references token,
+    expires_at integer not null
+) strict, without rowid;
+
+-- Texts that repeat (entry types, tool names, actors, traces), by a 64-bit digest of the text.
+create table name (
+    id integer primary key,
+    digest integer not null unique,
+    text text not null
+) strict;
+
+create table mission (
+    id integer primary key,
+    workspace integer not null references workspace,
+    mission_id text,                    -- null: the workspace's entries that belong to no mission yet
+    format text,
+    title text,
+    task text,
+    variant text,
+    trial integer,
+    agent text,
+    model text,
+    version text,
+    commit_id text,
+    parent_mission_id text,
+    labels blob,                        -- JSON object
+    ordinal integer not null default 0, -- 1: the recording has no times, only an order
+    outcome text,
+    outcome_origin text,
+    reward real,
+    first_instant integer,
+    last_instant integer,
+    entries integer not null default 0,
+    model_calls integer not null default 0,
+    calls_with_tokens integer not null default 0,
+    calls_with_cost integer not null default 0,
+    total_tokens integer not null default 0,
+    cost integer not null default 0,    -- picodollars, recorded ones only
+    next_sequence integer not null default 0,
+    tail_entries integer not null default 0,
+    revision integer not null default 0, -- rises with every change: a summary of an older one is stale
+    summary blob,                       -- JSON, computed when the mission is quiet
+    summary_revision integer,
+    created_at integer not null,
+    changed_at integer not null,
+    unique (workspace, mission_id)
+) strict;
+create index mission_by_change on mission (workspace, changed_at, id);
+
+-- One slim row an entry, clustered in the order in which a replay walks it.
+-- `entry_id` is the signed integer of `j_` + 16 hex digits (minus 2^63, so that order stays), else the text.
+create table entry (
+    mission integer not null,
+    instant integer not null,
+    entry_id any not null,
+    sequence integer not null,          -- where the raw entry lies: order of arrival within the mission
+    type integer not null,
+    severity integer not null,
+    actor_type integer,
+    actor integer,
+    trace integer,
+    run integer,
+    kind integer,                       -- of core.trajectory; null: no part of the trajectory
+    tool integer,
+    success integer,
+    tokens integer,
+    input_tokens integer,
+    output_tokens integer,
+    cache_read_tokens integer,
+    cache_write_tokens integer,
+    cost integer,
+    duration_ms integer,
+    pairing integer,
+    ledger integer,
+    arguments integer,
+    primary key (mission, instant, entry_id)
+) strict, without rowid;
+
+-- Where each id of a workspace is. `current` names the newest revision where a fact was told again.
+create table entry_key (
+    workspace integer not null,
+    entry_id any not null,
+    mission integer not null,
+    instant integer not null,
+    checksum integer not null,          -- CRC-32 of the raw entry
+    current any,                        -- entry_id of the revision that replaces this one
+    primary key (workspace, entry_id)
+) strict, without rowid;
+
+create table tail (
+    mission integer not null,
+    sequence integer not null,
+    raw blob not null,
+    primary key (mission, sequence)
+) strict, without rowid;
+
+create table block (
+    mission integer not null,
+    first_sequence integer not null,
+    entries integer not null,
+    data blob not null,                 -- zstd of the raw entries, one a line
+    primary key (mission, first_sequence)
+) strict, without rowid;
+
+-- Which mission an assignment or trace belongs to, and the entries that wait to learn theirs.
+create table link (
+    workspace integer not null,
+    link integer not null,
+    mission integer not null,
+    primary key (workspace, link)
+) strict, without rowid;
+
+create table waiting (
+    workspace integer not null,
+    link integer not null,
+    instant integer not null,
+    entry_id any not null,
+    primary key (workspace, link, instant, entry_id)
+) strict, without rowid;
+
+create table mission_outcome (
+    mission integer not null references mission,
+    origin text not null,
+    instant integer not null,
+    outcome text,
+    reward real,
+    primary key (mission, origin)
+) strict, without rowid;
+
+create table source (
+    id integer primary key,
+    workspace integer not null references workspace,
+    path blob not null,
+    generation integer not null default 0,
+    format text,
+    state text not null,                -- reading, complete, waiting, unrecognised, failed, vanished
+    reason text,
+    device integer,
+    inode integer,
+    size integer not null default 0,
+    modified integer not null default 0,
+    position integer not null default 0,  -- first byte that is not read yet
+    lines integer not null default 0,
+    head_length integer not null default 0,
+    head_digest blob,
+    tail_digest blob,
+    skipping integer not null default 0,  -- 1: inside of a line that is over the limit
+    accepted integer not null default 0,
+    duplicate integer not null default 0,
+    conflicting integer not null default 0,
+    rejected integer not null default 0,
+    created_at integer not null,
+    changed_at integer not null,
+    unique (workspace, path)
+) strict;
+
+create table source_mission (
+    source integer not null references source,
+    mission integer not null references mission,
+    primary key (mission, source)
+) strict, without rowid;
+
+create table rejected_line (
+    source integer not null references source,
+    generation integer not null,
+    position integer not null,
+    length integer not null,
+    line integer,
+    reason text not null,
+    raw blob not null,                  -- zstd of its first bytes
+    primary key (source, generation, position)
+) strict, without rowid;
+
+-- Bytes of recordings whose entries are derived, so that a better adapter can read them again.
+create table source_bytes (
+    source integer not null references source,
+    generation integer not null,
+    position integer not null,
+    length integer not null,
+    data blob not null,                 -- zstd
+    primary key (source, generation, position)
+) strict, without rowid;
+
+create table eval_run (
+    id integer primary key,             -- order of queueing
+    run_id text not null unique,
+    workspace integer not null references workspace,
+    kind text not null,
+    status text not null,
+    seed integer not null,
+    mission_id text,
+    baseline_mission_id text,
+    candidate_mission_id text,
+    total_tokens integer not null default 0,
+    total_cost_usd real not null default 0,
+    regressed integer not null default 0,
+    result text,
+    reason text,
+    signature text,
+    created_by text,
+    created_at integer not null,
+    started_at integer,
+    completed_at integer,
+    attempt integer not null default 0,
+    boot_id text,
+    cancelled integer not null default 0
+) strict;
+create index eval_run_by_time on eval_run (workspace, created_at desc, run_id desc);
+create index eval_run_queue on eval_run (status, id) where status in ('queued', 'running');
+
+create table eval_report (
+    run integer primary key references eval_run,
+    report blob not null
+) strict;
+
+create table eval_event (
+    id integer primary key autoincrement,
+    workspace integer not null,
+    run integer not null references eval_run,
+    status text not null,
+    at integer not null
+) strict;
+create index eval_event_by_workspace on eval_event (workspace, id);
+
+create table idempotency (
+    workspace integer not null,
+    user integer not null,
+    key text not null,
+    request blob not null,              -- SHA-256 of method, path and body
+    status integer not null,
+    response blob not null,
+    location text,
+    created_at integer not null,
+    primary key (workspace, user, key)
+) strict, without rowid;
+"""
+
+
+def migrate(database: "Database") -> None:
+    """Bring a database to SCHEMA_VERSION; every step is one transaction and is recorded."""
+    from sqlite_utils.migrations import Migrations  # noqa: PLC0415 - only a first start or an upgrade needs it
+
+    migrations = Migrations("quartermaster")
+
+    @migrations()
+    def m001_first(db: "Database") -> None:
+        for statement in _FIRST.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+
+    migrations.apply(database)
+    database.execute(f"pragma user_version = {SCHEMA_VERSION}")
