@@ -1,0 +1,104 @@
+"""The command line. Each command's module is imported when that command runs, and not before."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from quartermaster import __version__
+from quartermaster.errors import QuartermasterError
+
+INTERNAL_ERROR: Final = 10
+INTERRUPTED: Final = 130
+CLOSED_PIPE: Final = 141
+
+COMMANDS: Final = {
+    "serve": "Run the daemon: watch the inboxes, serve the API, evaluate.",
+    "demo": "Show the whole way on recorded sample missions.",
+    "ingest": "Read recordings into the journal and print what became of each.",
+    "missions": "List missions, last changed first.",
+    "show": "Show one mission: its facts, metrics, failure modes and sources.",
+    "journal": "List journal entries, newest first.",
+    "eval": "Replay missions, compare them, and read the results.",
+    "workspace": "Create and list workspaces.",
+    "member": "Add members to a workspace, change their role, remove them.",
+    "token": "Create, list and revoke tokens.",
+    "doctor": "Check home, database, inboxes, disk and port.",
+}
+"""Name and one line of help of every command; the module is `quartermaster.cli.<name>`."""
+
+_HIDDEN: Final = ("worker",)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and loads one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
+            return None
+        command: click.Command = import_module(f"quartermaster.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, "-V", "--version", message="quartermaster %(version)s")
+def cli() -> None:
+    """Tells you whether your AI agent got worse, from the recordings it already leaves behind.
+
+    Exit codes: 0 fine, 1 regressed, 2 usage or not found, 3 inconclusive or not comparable (only with
+    --strict), 4 not allowed, 5 daemon not reachable, 10 internal.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command; its exit code. Nothing but an exit code leaves this function."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush at exit stays quiet
+        return CLOSED_PIPE
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        result: Any = cli.main(args=list(arguments), prog_name="quartermaster", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except QuartermasterError as error:
+        return _told(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _internal(error)
+    return result if isinstance(result, int) else 0
+
+
+def _told(message: str, code: int) -> int:
+    sys.stderr.write(f"quartermaster: {message}\n")
+    return code
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("QUARTERMASTER_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    hint = "run again with QUARTERMASTER_DEBUG=1 to see where"
+    return _told(f"internal error ({type(error).__name__}); {hint}", INTERNAL_ERROR)

@@ -1,0 +1,140 @@
+"""What a command prints: rows as a table, as JSON, as one JSON object a line, or as Markdown."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+
+Row = Mapping[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS: Final = ("table", "json", "ndjson", "markdown")
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a table: its heading and how a row's cell is written."""
+
+    heading: str
+    cell: Callable[[Row], object]
+    right: bool = False
+
+
+def format_option(function: F) -> F:
+    """Adds `--format`."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print.",
+    )(function)
+
+
+def field(heading: str, key: str, *, right: bool = False) -> Column:
+    """A column that shows one field of the row."""
+    return Column(heading, lambda row: row.get(key), right)
+
+
+def print_rows(form: str, rows: Iterable[Row], columns: Sequence[Column]) -> None:
+    """Rows in the wanted form; the JSON forms hold whole rows, whatever the columns."""
+    if form == "ndjson":
+        for row in rows:
+            write(_json(row))
+        return
+    rows = list(rows)
+    if form == "json":
+        write(_json(rows))
+        return
+    cells = [[text(column.cell(row)) for column in columns] for row in rows]
+    print_cells(form, [column.heading for column in columns], cells, [column.right for column in columns])
+
+
+def print_document(form: str, document: Row, as_text: Callable[[], str]) -> None:
+    """One document: JSON in the JSON forms, else its text."""
+    write(_json(document) if form in ("json", "ndjson") else as_text().rstrip("\n"))
+
+
+def print_cells(
+    form: str, headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]
+) -> None:
+    """A table of texts, drawn for a terminal when there is one."""
+    if form == "markdown":
+        write(markdown_table(headings, cells, right))
+    elif sys.stdout.isatty():
+        _print_for_terminal(headings, cells, right)
+    else:
+        write(plain_table(headings, cells, right))
+
+
+def plain_table(headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Aligned columns, two spaces apart."""
+    lines = [list(headings), *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(headings))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown_table(headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A pipe table."""
+    rule = ["---:" if is_right else "---" for is_right in right]
+    escaped = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [list(headings), rule, *escaped])
+
+
+def text(value: object) -> str:
+    """A value as one printable line: control characters of a recording must not reach a terminal."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return printable(str(value).replace("\n", " "))
+
+
+def printable(line: str) -> str:
+    """The line with every character that could steer a terminal replaced."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in line)
+
+
+def write(line: str) -> None:
+    """One line of data on stdout."""
+    data = (line + "\n").encode("utf-8", "replace")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def tell(line: str) -> None:
+    """One line of talk on stderr."""
+    sys.stderr.write(printable(line) + "\n")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _print_for_terminal(
+    headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading, is_right in zip(headings, right, strict=True):
+        table.add_column(heading, justify="right" if is_right else "left", overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(cell) for cell in line))
+    Console(no_color="NO_COLOR" in os.environ or None).print(table)

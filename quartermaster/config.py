@@ -1,0 +1,360 @@
+"""Settings: what they are, where they come from and which source wins.
+
+A setting comes from a flag, else from its `QUARTERMASTER_*` variable, else from `quartermaster.toml` in
+the working directory, else from `config.toml` in the home folder, else it has its default. A key that
+nobody knows and a value of the wrong type are errors: a typing mistake must not become a default.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from quartermaster.errors import ConfigurationError
+
+PROJECT_FILE: Final = "quartermaster.toml"
+HOME_FILE: Final = "config.toml"
+PREFIX: Final = "QUARTERMASTER_"
+
+VARIABLES_BESIDE_SETTINGS: Final = {
+    "QUARTERMASTER_HOME": "the home folder, where `--home` is not given",
+    "QUARTERMASTER_URL": "a daemon elsewhere, where `--url` is not given",
+    "QUARTERMASTER_TOKEN": "the token for it, where `--token` is not given",
+    "QUARTERMASTER_DEBUG": "`1` shows the traceback of an internal error",
+}
+_VARIABLES_OF_TESTS: Final = frozenset({"QUARTERMASTER_TRACES", "QUARTERMASTER_TEST_INSTALLED"})
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    """A folder that is watched in place and read only; its missions go to one workspace (id or slug)."""
+
+    path: Path
+    workspace: str = "local"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of one process. Fields are named like their keys, dots as underscores."""
+
+    home: Path
+    host: str
+    port: int
+    behind_proxy: bool
+    log_format: str
+    inbox: tuple[Inbox, ...]
+    eval_deadline_seconds: float
+    eval_concurrency: int
+    eval_thresholds_tool_success_drop: float
+    eval_thresholds_steps_rise: float
+    eval_thresholds_cost_rise: float
+    eval_thresholds_hallucinations_rise: int
+    ingest_scan_seconds: float
+    ingest_line_limit_bytes: int
+    http_body_limit_bytes: int
+    http_allowed_hosts: tuple[str, ...]
+
+    @property
+    def database_path(self) -> Path:
+        return self.home / "quartermaster.db"
+
+    @property
+    def token_path(self) -> Path:
+        return self.home / "token"
+
+    @property
+    def address_path(self) -> Path:
+        """Where a running daemon says at which address it listens."""
+        return self.home / "address"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.home / "lock"
+
+    @property
+    def inbox_path(self) -> Path:
+        return self.home / "inbox"
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """How the values of a setting are read: `accept` and `parse` raise ValueError for what they refuse."""
+
+    allowed: str
+    accept: Callable[[Any], Any]
+    parse: Callable[[str], Any]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: its dotted key, its default, how it is read and what it is for."""
+
+    key: str
+    default: object
+    kind: Kind
+    about: str
+
+    @property
+    def field(self) -> str:
+        return self.key.replace(".", "_")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.field.upper()
+
+
+def _integer(least: int, most: int) -> Kind:
+    def accept(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {least} to {most}", accept, int)
+
+
+def _number(*, above: float | None = None, least: float | None = None, most: float) -> Kind:
+    def accept(value: Any) -> float:
+        if type(value) not in (int, float) or not value <= most:
+            raise ValueError
+        if (above is not None and value <= above) or (least is not None and value < least):
+            raise ValueError
+        return float(value)
+
+    low = f"above {above:g}" if above is not None else f"from {least:g}"
+    return Kind(f"a number {low} to {most:g}", accept, float)
+
+
+def _accept_boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _parse_boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
+
+
+def _accept_text(value: Any) -> str:
+    if type(value) is not str or not value.strip() or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _accept_texts(value: Any) -> tuple[str, ...]:
+    if type(value) not in (list, tuple):
+        raise ValueError
+    return tuple(_accept_text(item) for item in value)
+
+
+def _words(*words: str) -> Kind:
+    def accept(value: Any) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    return Kind("one of " + ", ".join(words), accept, str)
+
+
+def _accept_inboxes(value: Any) -> tuple[Inbox, ...]:
+    if type(value) not in (list, tuple):
+        raise ValueError
+    return tuple(_accept_inbox(item) for item in value)
+
+
+def _accept_inbox(item: Any) -> Inbox:
+    if type(item) is not dict or not {"path"} <= set(item) <= {"path", "workspace"}:
+        raise ValueError
+    return Inbox(Path(_accept_text(item["path"])), _accept_text(item.get("workspace", "local")))
+
+
+def _parse_texts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _parse_inboxes(text: str) -> list[dict[str, str]]:
+    return [{"path": part} for part in text.split(os.pathsep) if part]
+
+
+_BOOLEAN: Final = Kind("true or false", _accept_boolean, _parse_boolean)
+_TEXT: Final = Kind("a text", _accept_text, str)
+_TEXTS: Final = Kind("a list of texts", _accept_texts, _parse_texts)
+_INBOXES: Final = Kind(
+    "a list of tables with `path` and, if wanted, `workspace`", _accept_inboxes, _parse_inboxes
+)
+
+_MEBIBYTE: Final = 2**20
+
+SETTINGS: Final = (
+    Setting("host", "127.0.0.1", _TEXT, "address the daemon listens on"),
+    Setting("port", 7117, _integer(0, 65535), "its port; 0 takes a free one"),
+    Setting("behind_proxy", False, _BOOLEAN, "allows a host that other machines reach: TLS ends before us"),
+    Setting(
+        "log_format", "auto", _words("auto", "console", "json"), "auto: console on a terminal, else json"
+    ),
+    Setting("inbox", (), _INBOXES, "folders that are watched beside the home's own inbox"),
+    Setting("eval.deadline_seconds", 600.0, _number(above=0, most=86_400), "how long one run may take"),
+    Setting("eval.concurrency", 2, _integer(1, 64), "runs at the same time"),
+    Setting(
+        "eval.thresholds.tool_success_drop",
+        0.05,
+        _number(least=0, most=1),
+        "tool success may fall by this (absolute)",
+    ),
+    Setting(
+        "eval.thresholds.steps_rise",
+        0.20,
+        _number(least=0, most=1000),
+        "steps to goal may rise by this",
+    ),
+    Setting("eval.thresholds.cost_rise", 0.15, _number(least=0, most=1000), "cost may rise by this"),
+    Setting(
+        "eval.thresholds.hallucinations_rise",
+        0,
+        _integer(0, 1_000_000),
+        "hallucinations may rise by this",
+    ),
+    Setting("ingest.scan_seconds", 5.0, _number(above=0, most=3600), "time between two scans of the inboxes"),
+    Setting(
+        "ingest.line_limit_bytes",
+        16 * _MEBIBYTE,
+        _integer(1024, 2**30),
+        "a longer line is rejected",
+    ),
+    Setting(
+        "http.body_limit_bytes",
+        16 * _MEBIBYTE,
+        _integer(1024, 2**30),
+        "a larger request body is refused",
+    ),
+    Setting("http.allowed_hosts", (), _TEXTS, "further `Host` headers to accept, such as a proxy's name"),
+)
+
+_BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
+_BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
+
+
+def load_settings(
+    *,
+    home: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str],
+    directory: Path,
+) -> Settings:
+    """All settings as of now. `flags` are by key, those that are None were not given."""
+    folder = find_home(home, environment)
+    values: dict[str, Any] = {setting.field: setting.default for setting in SETTINGS}
+    for source in (folder / HOME_FILE, directory / PROJECT_FILE):
+        values.update(_from_file(source))
+    values.update(_from_environment(environment, directory))
+    values.update(_from_flags(flags or {}, directory))
+    settings = Settings(home=folder, **values)
+    for inbox in settings.inbox:
+        _check_inbox(inbox.path, folder)
+    return settings
+
+
+def find_home(flag: Path | None, environment: Mapping[str, str]) -> Path:
+    """The home folder: the flag, else QUARTERMASTER_HOME, else where the platform keeps data of a user."""
+    if flag is not None:
+        return flag.expanduser().absolute()
+    if environment.get("QUARTERMASTER_HOME"):
+        return Path(environment["QUARTERMASTER_HOME"]).expanduser().absolute()
+    import platformdirs  # noqa: PLC0415 - most processes are told their home
+
+    return platformdirs.user_data_path("quartermaster", appauthor=False)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    values = {}
+    for key, value in _flattened(document):
+        setting = _BY_KEY.get(key)
+        if setting is None:
+            raise ConfigurationError(f"{path}: unknown setting {key!r}; {_advice(key)}")
+        values[setting.field] = _accepted(setting, value, f"{path}: {key}", path.parent)
+    return values
+
+
+def _flattened(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict) and any(key.startswith(f"{prefix}{name}.") for key in _BY_KEY):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _advice(key: str) -> str:
+    if key == "home":
+        return "the home is chosen with --home or QUARTERMASTER_HOME"
+    return "known are " + ", ".join(_BY_KEY)
+
+
+def _from_environment(environment: Mapping[str, str], directory: Path) -> dict[str, Any]:
+    values = {}
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in VARIABLES_BESIDE_SETTINGS or name in _VARIABLES_OF_TESTS:
+            continue
+        setting = _BY_VARIABLE.get(name)
+        if setting is None:
+            known = ", ".join([*VARIABLES_BESIDE_SETTINGS, *_BY_VARIABLE])
+            raise ConfigurationError(f"unknown environment variable {name}; known are {known}")
+        place = f"environment variable {name}"
+        try:
+            value = setting.kind.parse(environment[name])
+        except ValueError as error:
+            raise _refused(setting, environment[name], place) from error
+        values[setting.field] = _accepted(setting, value, place, directory)
+    return values
+
+
+def _from_flags(flags: Mapping[str, object], directory: Path) -> dict[str, Any]:
+    given = {_BY_KEY[key]: value for key, value in flags.items() if value is not None}
+    return {
+        setting.field: _accepted(setting, value, f"--{setting.key}", directory)
+        for setting, value in given.items()
+    }
+
+
+def _accepted(setting: Setting, value: Any, place: str, base: Path) -> Any:
+    try:
+        accepted = setting.kind.accept(value)
+    except ValueError as error:
+        raise _refused(setting, value, place) from error
+    if setting.kind is _INBOXES:
+        return tuple(Inbox(_absolute(inbox.path, base), inbox.workspace) for inbox in accepted)
+    return accepted
+
+
+def _refused(setting: Setting, value: object, place: str) -> ConfigurationError:
+    return ConfigurationError(f"{place} is {value!r:.100}; allowed is {setting.kind.allowed}")
+
+
+def _absolute(path: Path, base: Path) -> Path:
+    return base.absolute() / path.expanduser()
+
+
+def _check_inbox(path: Path, home: Path) -> None:
+    folder = path.resolve()
+    if folder == Path(folder.anchor):
+        raise ConfigurationError(f"inbox {path} is the whole file system; name the folder of the recordings")
+    if _user_folder().is_relative_to(folder):
+        raise ConfigurationError(f"inbox {path} holds all your files; name the folder of the recordings")
+    if home.resolve().is_relative_to(folder):
+        raise ConfigurationError(f"inbox {path} contains the data folder {home}; choose another of the two")
+    if folder.is_relative_to(home.resolve()):
+        raise ConfigurationError(f"inbox {path} lies inside the data folder, whose inbox is watched anyway")
+
+
+def _user_folder() -> Path:
+    try:
+        return Path.home().resolve()
+    except RuntimeError:  # an account without a home folder
+        return Path("/")
