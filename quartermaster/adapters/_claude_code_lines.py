@@ -1,0 +1,128 @@
+"""The lines of a Claude Code session, as far as the adapter reads them.
+
+Fields take any value, because files hold any; bodies that can be large stay undecoded (`Raw`).
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from quartermaster.adapters import _json as json
+
+T = TypeVar("T")
+
+_NOTHING: Final = msgspec.Raw(b"null")
+
+
+class Line(msgspec.Struct, rename="camel", gc=False):
+    """One line. Only lines of the types user, assistant and system are read any further."""
+
+    type: Any = None
+    subtype: Any = None
+    session_id: Any = None
+    timestamp: Any = None
+    uuid: Any = None
+    version: Any = None
+    cwd: Any = None
+    git_branch: Any = None
+    is_meta: Any = None
+    is_sidechain: Any = None
+    is_compact_summary: Any = None
+    is_api_error_message: Any = None
+    retry_attempt: Any = None
+    max_retries: Any = None
+    retry_in_ms: Any = None
+    compact_metadata: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+    message: msgspec.Raw = _NOTHING
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """The four token counters of a model call; they do not overlap."""
+
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+
+
+class Block(msgspec.Struct, gc=False):
+    """One content block: text, thinking, tool_use or tool_result."""
+
+    type: Any = None
+    text: Any = None
+    id: Any = None
+    name: Any = None
+    input: msgspec.Raw = _NOTHING
+    tool_use_id: Any = None
+    content: msgspec.Raw = _NOTHING
+    is_error: Any = None
+
+
+class Message(NamedTuple):
+    """The message of a line; a content that is one text is one text block."""
+
+    id: Any
+    model: Any
+    usage: Usage | None
+    blocks: list[Block]
+
+
+class _Message(msgspec.Struct, gc=False):
+    id: Any = None
+    model: Any = None
+    usage: msgspec.Raw = _NOTHING
+    content: msgspec.Raw = _NOTHING
+
+
+_decode_line = msgspec.json.Decoder(Line).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+_decode_blocks = msgspec.json.Decoder(list[Block]).decode
+_decode_block = msgspec.json.Decoder(Block).decode
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def decode_line(text: bytes) -> tuple[Line, Message | None] | None:
+    """A line and its message; None for JSON that is no such line. Raises for what is no JSON."""
+    line = _or_none(_decode_line, text)
+    if line is None:
+        return None
+    return line, _message(line.message) if line.type in ("user", "assistant") else None
+
+
+def result_text(content: msgspec.Raw) -> str:
+    """The text of a tool result: a text, or the first text block of a list."""
+    value = json.decoded_or_none(content)
+    if isinstance(value, str):
+        return value
+    texts = (item.get("text") for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def _message(raw: msgspec.Raw) -> Message | None:
+    message = _or_none(_decode_message, raw)
+    if message is None:
+        return None
+    usage = _or_none(_decode_usage, message.usage)
+    return Message(message.id, message.model, usage, _blocks(message.content))
+
+
+def _blocks(content: msgspec.Raw) -> list[Block]:
+    blocks = _or_none(_decode_blocks, content)
+    if blocks is not None:
+        return blocks
+    text = _or_none(_decode_text, content)
+    if text is not None:
+        return [Block(type="text", text=text)]
+    elements = _or_none(_decode_elements, content) or []
+    return [block for element in elements if (block := _or_none(_decode_block, element))]
+
+
+def _or_none(decode: Callable[[Any], T], text: Any) -> T | None:
+    try:
+        return decode(text)
+    except msgspec.ValidationError:
+        return None

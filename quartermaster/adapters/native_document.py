@@ -1,0 +1,90 @@
+"""The native journal as one document: a JSON array of entries, an API reply around one, or one entry."""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NoReturn
+
+from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters import _json as json
+
+_LOOKED_AT: Final = 3
+_ENTRY_NAMES: Final = frozenset({b"ts", b"workspace_id"})
+_SPREAD_OUT: Final = re.compile(rb"\{[ \t\r]*\n")
+
+
+class NativeDocument:
+    """Every record is the bytes of one element of the document, in the order of the document."""
+
+    name = "native_document"
+    line_based = False
+    keeps_bytes = True
+    revisable = False
+
+    def recognises(self, head: bytes, *, whole: bool) -> bool:
+        """An array or `entries` with entries in it, or one entry that is spread over several lines."""
+        start = json.start_of(head)
+        array = _array_of(head, start)
+        if array is not None:
+            return any(
+                begins_entry(head, span.start) for span in islice(json.elements(head, array), _LOOKED_AT)
+            )
+        return _SPREAD_OUT.match(head, start) is not None and begins_entry(head, start)
+
+    def line_reader(self) -> NoReturn:
+        """Never: a document is read whole."""
+        raise NotImplementedError
+
+    def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
+        """The elements as records; what is no object, or not there in full, as rejected ranges."""
+        start = json.start_of(document)
+        if start == len(document):
+            return
+        array = _array_of(document, start)
+        if array is None:
+            end = json.value_end(document, start) if document[start] == ord("{") else None
+            yield _read(document, json.Span(start, end))
+            return
+        spans = json.array_spans if array == start else json.elements
+        for span in spans(document, array):
+            yield _read(document, span)
+
+
+def _array_of(data: bytes, start: int) -> int | None:
+    """Where the array of entries begins: the document itself or its member `entries`."""
+    if data[start : start + 1] == b"[":
+        return start
+    if data[start : start + 1] != b"{":
+        return None
+    for member in json.members(data, start):
+        if member.name == b"entry_type":
+            return None
+        if member.name == b"entries" and data[member.value.start : member.value.start + 1] == b"[":
+            return member.value.start
+    return None
+
+
+def begins_entry(data: bytes, start: int) -> bool:
+    """Whether the object at `start` is an entry, as far as the data shows it."""
+    if data[start : start + 1] != b"{":
+        return False
+    typed = placed = False
+    for member in json.members(data, start):
+        value = data[member.value.start : member.value.start + 1]
+        typed = typed or (member.name == b"entry_type" and value == b'"')
+        placed = placed or member.name in _ENTRY_NAMES
+        if typed and placed:
+            return True
+    return False
+
+
+def _read(document: bytes, span: json.Span) -> Record | RejectedLine:
+    start, end = span
+    if start < len(document) and document[start] != ord("{"):
+        return RejectedLine(start, (end or len(document)) - start, "not a JSON object")
+    if end is None:
+        return RejectedLine(start, len(document) - start, "the document ends too early")
+    return Record(document[start:end], start, end - start)
+
+
+ADAPTER: Final = NativeDocument()
