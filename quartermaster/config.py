@@ -55,27 +55,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_body_limit_bytes: int
     http_allowed_hosts: tuple[str, ...]
 
-    @property
-    def database_path(self) -> Path:
-        return self.home / "quartermaster.db"
-
-    @property
-    def token_path(self) -> Path:
-        return self.home / "token"
-
-    @property
-    def address_path(self) -> Path:
-        """Where a running daemon says at which address it listens."""
-        return self.home / "address"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.home / "lock"
-
-    @property
-    def inbox_path(self) -> Path:
-        return self.home / "inbox"
-
 
 class Kind(msgspec.Struct, frozen=True):
     """How the values of a setting are read: `accept` and `parse` raise ValueError for what they refuse."""

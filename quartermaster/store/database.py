@@ -140,11 +140,14 @@ class Database:
     next one; each change is all or nothing, and its caller is answered after the commit.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, checkpoints: bool = True) -> None:
         prepare(path)
         self.path = path
+        self._checkpoints = checkpoints  # False: beside a process that has the file open and does them
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._writer = connect(path, writable=True)
+        if not checkpoints:
+            self._writer.execute("pragma wal_autocheckpoint = 0")
         self._here = connect(path, writable=False)
         self._idle_readers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._limiter: CapacityLimiter | None = None
@@ -214,8 +217,9 @@ class Database:
         self._closed = True
         self._changes.put(_STOP)
         self._thread.join()
-        with suppress(sqlite3.Error):
-            self._writer.execute("pragma wal_checkpoint(truncate)")
+        if self._checkpoints:
+            with suppress(sqlite3.Error):
+                self._writer.execute("pragma wal_checkpoint(truncate)")
         self._here.close()
         while not self._idle_readers.empty():
             self._idle_readers.get().close()
