@@ -7,13 +7,19 @@ from quartermaster import __version__
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
-    arguments = sys.argv[1:]
-    if arguments in (["--version"], ["-V"]):
-        sys.stdout.write(f"quartermaster {__version__}\n")
-        return
-    from quartermaster.cli import run  # noqa: PLC0415 - the version must not wait for it
+    match sys.argv[1:]:
+        case ["--version" | "-V"]:
+            sys.stdout.write(f"quartermaster {__version__}\n")
+        case ["worker", "--database", database]:
+            from pathlib import Path  # noqa: PLC0415 - the version must not wait for it
 
-    sys.exit(run(arguments))
+            from quartermaster import worker  # noqa: PLC0415
+
+            sys.exit(worker.main(Path(database)))
+        case arguments:
+            from quartermaster.cli import run  # noqa: PLC0415
+
+            sys.exit(run(arguments))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,6 @@ COMMANDS: Final = {
 }
 """Name and one line of help of every command; the module is `quartermaster.cli.<name>`."""
 
-_HIDDEN: Final = ("worker",)
-
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name and loads one when it is asked for."""
@@ -40,7 +38,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
+        if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"quartermaster.cli.{cmd_name}").command
         return command

@@ -1,0 +1,75 @@
+"""Options that many commands share: which home or daemon, which workspace."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from quartermaster.cli.target import Target
+from quartermaster.config import Settings, load_settings
+from quartermaster.errors import UsageError
+
+Command = Callable[..., Any]
+
+
+def home_option(function: Command) -> Command:
+    """Adds `--home`."""
+    return click.option(
+        "--home", type=click.Path(path_type=Path), metavar="DIR", help="The home folder (QUARTERMASTER_HOME)."
+    )(function)
+
+
+def target_options(*, create: bool = False) -> Callable[[Command], Command]:
+    """Adds `--home`, `--url`, `--token` and `--workspace`; the command gets the open `target`.
+
+    `create` says that a home without a database is made one, rather than called missing.
+    """
+
+    def decorate(function: Command) -> Command:
+        @wraps(function)
+        def with_target(
+            *, home: Path | None, url: str | None, token: str | None, workspace: str | None, **arguments: Any
+        ) -> Any:
+            target = open_target(home=home, url=url, token=token, workspace=workspace, create=create)
+            try:
+                return function(target=target, **arguments)
+            finally:
+                target.close()
+
+        for option in reversed(_TARGET_OPTIONS):
+            with_target = option(with_target)
+        return home_option(with_target)
+
+    return decorate
+
+
+_TARGET_OPTIONS: Final = (
+    click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL)."),
+    click.option("--token", metavar="TOKEN", help="The token for it (QUARTERMASTER_TOKEN)."),
+    click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local."),
+)
+
+
+def settings_for(home: Path | None, **flags: object) -> Settings:
+    """The settings of this process as it was started."""
+    return load_settings(home=home, flags=flags, environment=os.environ, directory=Path.cwd())
+
+
+def open_target(
+    *, home: Path | None, url: str | None, token: str | None, workspace: str | None, create: bool
+) -> Target:
+    """The daemon at the URL where one is given, by flag or by variable, else the home of this machine."""
+    if home is not None and url is not None:
+        raise UsageError("--home and --url exclude each other: one names this machine, the other a daemon")
+    if home is None:
+        url = url or os.environ.get("QUARTERMASTER_URL") or None
+    if url is not None:
+        from quartermaster.cli.remote import Remote
+
+        return Remote(url, token or os.environ.get("QUARTERMASTER_TOKEN") or None, workspace)
+    from quartermaster.cli.local import open_local
+
+    return open_local(settings_for(home), workspace, create=create)
