@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -62,7 +62,7 @@ class Payload(msgspec.Struct, gc=False):
     assignment_id: Any = None
 
 
-class JournalEntry(msgspec.Struct, kw_only=True, gc=False):
+class JournalEntry(msgspec.Struct, gc=False):
     """One native entry. `instant` is nanoseconds since 1970 in UTC; absent texts are None.
 
     `severity` is an index into SEVERITIES. `id` is None where the recording gives none: the
@@ -81,35 +81,43 @@ class JournalEntry(msgspec.Struct, kw_only=True, gc=False):
     payload: Payload
 
 
+_Text = Annotated[str, msgspec.Meta(max_length=ID_LIMIT)] | None
+
+
 class _Wire(msgspec.Struct, gc=False):
-    entry_type: Any = None
-    ts: Any = None
-    id: Any = None
-    workspace_id: Any = None
-    mission_id: Any = None
-    severity: Any = None
-    actor_type: Any = None
-    actor_id: Any = None
-    trace_id: Any = None
-    payload: msgspec.Raw = msgspec.Raw()
+    """The usual entry: every field of the type that it should have."""
 
-
-class _WireWithPayload(msgspec.Struct, gc=False):
-    entry_type: Any = None
-    ts: Any = None
-    id: Any = None
-    workspace_id: Any = None
-    mission_id: Any = None
-    severity: Any = None
-    actor_type: Any = None
-    actor_id: Any = None
-    trace_id: Any = None
+    entry_type: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LIMIT)]
+    ts: str
+    id: _Text = None
+    workspace_id: _Text = None
+    mission_id: _Text = None
+    severity: Literal["info", "notice", "warn", "error", ""] | None = None
+    actor_type: _Text = None
+    actor_id: _Text = None
+    trace_id: _Text = None
     payload: Payload | None = None
 
 
-_decode_with_payload = msgspec.json.Decoder(_WireWithPayload).decode
-_decode_envelope = msgspec.json.Decoder(_Wire).decode
+class _OddWire(msgspec.Struct, gc=False):
+    """Any other entry: to be looked at field by field, so that the reason can be named."""
+
+    entry_type: Any = None
+    ts: Any = None
+    id: Any = None
+    workspace_id: Any = None
+    mission_id: Any = None
+    severity: Any = None
+    actor_type: Any = None
+    actor_id: Any = None
+    trace_id: Any = None
+    payload: Any = None
+
+
+_decode = msgspec.json.Decoder(_Wire).decode
+_decode_odd = msgspec.json.Decoder(_OddWire).decode
 _SEVERITY_INDEX: Final = {name: index for index, name in enumerate(SEVERITIES)}
+_NO_PAYLOAD: Final = Payload()
 
 
 def read_entry(raw: bytes | memoryview) -> JournalEntry:
@@ -118,26 +126,46 @@ def read_entry(raw: bytes | memoryview) -> JournalEntry:
     A payload that is no object counts as empty, as it does for other readers of this format.
     """
     try:
-        wire: _WireWithPayload | _Wire = _decode_with_payload(raw)
+        wire = _decode(raw)
     except msgspec.ValidationError:
-        wire = _decoded(_decode_envelope, raw)
+        return _read_odd_entry(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise Rejected(_why_undecodable(error)) from None
+    entry_id, mission_id = wire.id, wire.mission_id
+    if (entry_id and entry_id.isspace()) or (mission_id and mission_id.isspace()):
+        return _read_odd_entry(raw)
+    return JournalEntry(
+        entry_id or None,
+        wire.workspace_id or None,
+        mission_id or None,
+        parse_instant(wire.ts),
+        wire.entry_type,
+        _SEVERITY_INDEX[wire.severity] if wire.severity else 0,
+        wire.actor_type or None,
+        wire.actor_id or None,
+        wire.trace_id or None,
+        wire.payload or _NO_PAYLOAD,
+    )
+
+
+def _read_odd_entry(raw: bytes | memoryview) -> JournalEntry:
+    wire = _decoded(_decode_odd, raw)
     if type(wire.entry_type) is not str or not wire.entry_type:
         raise Rejected("entry_type is missing or not a text")
-    payload = wire.payload if type(wire.payload) is Payload else Payload()
-    severity = wire.severity
+    payload = _NO_PAYLOAD
+    if type(wire.payload) is dict:
+        payload = msgspec.convert(wire.payload, Payload)
     return JournalEntry(
-        id=_identifier(wire.id, "id"),
-        workspace_id=_identifier(wire.workspace_id, "workspace_id"),
-        mission_id=_identifier(wire.mission_id, "mission_id"),
-        instant=parse_instant(wire.ts),
-        entry_type=_storable(wire.entry_type, "entry_type"),
-        severity=0 if not severity else _severity(severity),
-        actor_type=_text_or_none(wire.actor_type, "actor_type"),
-        actor_id=_text_or_none(wire.actor_id, "actor_id"),
-        trace_id=_text_or_none(wire.trace_id, "trace_id"),
-        payload=payload,
+        _identifier(wire.id, "id"),
+        _identifier(wire.workspace_id, "workspace_id"),
+        _identifier(wire.mission_id, "mission_id"),
+        parse_instant(wire.ts),
+        _storable(wire.entry_type, "entry_type"),
+        0 if not wire.severity else _severity(wire.severity),
+        _text_or_none(wire.actor_type, "actor_type"),
+        _text_or_none(wire.actor_id, "actor_id"),
+        _text_or_none(wire.trace_id, "trace_id"),
+        payload,
     )
 
 

@@ -79,6 +79,9 @@ create table mission (
     parent_mission_id text,
     labels blob,                        -- JSON object
     ordinal integer not null default 0, -- 1: the recording has no times, only an order
+    mixed_ids integer not null default 0, -- 1: some entry ids are not of the form j_ + 16 hex
+    started_at integer,                 -- instants of the recording itself, without what this program adds
+    ended_at integer,
     outcome text,
     outcome_origin text,
     reward real,
@@ -100,6 +103,8 @@ create table mission (
     unique (workspace, mission_id)
 ) strict;
 create index mission_by_change on mission (workspace, changed_at, id);
+create index mission_by_last_instant on mission (workspace, last_instant);
+create index mission_with_tail on mission (tail_entries) where tail_entries > 0;
 
 -- One slim row an entry, clustered in the order in which a replay walks it.
 -- `entry_id` is the signed integer of `j_` + 16 hex digits (minus 2^63, so that order stays), else the text.
@@ -198,7 +203,8 @@ create table source (
     head_length integer not null default 0,
     head_digest blob,
     tail_digest blob,
-    skipping integer not null default 0,  -- 1: inside of a line that is over the limit
+    skipping integer not null default 0,  -- bytes of a line over the limit that were passed over so far
+    anonymous integer not null default 0, -- entries that came without an id
     accepted integer not null default 0,
     duplicate integer not null default 0,
     conflicting integer not null default 0,

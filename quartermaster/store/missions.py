@@ -1,0 +1,364 @@
+"""Missions: what is known of each beside its events, with running totals so that lists touch no entry."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from quartermaster.core.journal import JournalEntry
+from quartermaster.core.trajectory import MODEL_CALL, Step
+from quartermaster.errors import UsageError
+from quartermaster.store.cursors import read_cursor, write_cursor
+from quartermaster.store.database import Connection
+
+LIST_LIMIT: Final = 500
+_OUTCOMES: Final = frozenset({"succeeded", "failed", "aborted", "timed_out", "limit_reached"})
+_STRONGEST_ORIGIN: Final = ("verifier", "harness", "human")
+"""Whose word on the outcome wins, strongest first; everybody else comes after these, the agent last."""
+
+
+class Mission(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of work. Instants are nanoseconds since 1970; times are None where the recording has none.
+
+    `total_tokens` and `cost` (picodollars) are None unless every model call says its own; `key` is the
+    number of the mission inside this database and never leaves it.
+    """
+
+    key: int
+    mission_id: str
+    format: str | None
+    title: str | None
+    task: str | None
+    variant: str | None
+    trial: int | None
+    agent: str | None
+    model: str | None
+    version: str | None
+    commit_id: str | None
+    parent_mission_id: str | None
+    labels: dict[str, Any] | None
+    outcome: str | None
+    outcome_origin: str | None
+    reward: float | None
+    started_at: int | None
+    ended_at: int | None
+    entries: int
+    model_calls: int
+    total_tokens: int | None
+    cost: int | None
+    revision: int
+    created_at: int
+    changed_at: int
+
+
+class MissionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of missions is narrowed to. `q` is looked for in id, title, task and variant."""
+
+    q: str | None = None
+    task: str | None = None
+    variant: str | None = None
+    outcome: str | None = None
+    format: str | None = None
+    since: int | None = None
+    until: int | None = None
+    cursor: str | None = None
+    limit: int = 100
+
+
+class MissionPage(msgspec.Struct, frozen=True):
+    """One page of missions, last changed first."""
+
+    rows: tuple[Mission, ...]
+    next_cursor: str | None
+
+
+_COLUMNS: Final = (
+    "id, mission_id, format, title, task, variant, trial, agent, model, version, commit_id,"
+    " parent_mission_id, labels, outcome, outcome_origin, reward, ordinal, started_at, ended_at, entries,"
+    " model_calls, calls_with_tokens, calls_with_cost, total_tokens, cost, revision, created_at, changed_at"
+)
+
+
+def _mission(row: tuple[Any, ...]) -> Mission:
+    ordinal, started_at, ended_at, entries, calls, with_tokens, with_cost, tokens, cost = row[16:25]
+    return Mission(
+        key=row[0],
+        mission_id=row[1],
+        format=row[2],
+        title=row[3],
+        task=row[4],
+        variant=row[5],
+        trial=row[6],
+        agent=row[7],
+        model=row[8],
+        version=row[9],
+        commit_id=row[10],
+        parent_mission_id=row[11],
+        labels=msgspec.json.decode(row[12]) if row[12] else None,
+        outcome=row[13],
+        outcome_origin=row[14],
+        reward=row[15],
+        started_at=None if ordinal else started_at,
+        ended_at=None if ordinal else ended_at,
+        entries=entries,
+        model_calls=calls,
+        total_tokens=tokens if with_tokens == calls else None,
+        cost=cost if with_cost == calls else None,
+        revision=row[25],
+        created_at=row[26],
+        changed_at=row[27],
+    )
+
+
+def find_mission(connection: Connection, workspace: int, mission_id: str) -> Mission | None:
+    """The mission of that id in that workspace, if there is one."""
+    row = connection.execute(
+        f"select {_COLUMNS} from mission where workspace = ? and mission_id = ?",  # noqa: S608
+        (workspace, mission_id),
+    ).fetchone()
+    return None if row is None else _mission(row)
+
+
+def exists(connection: Connection, workspace: int, mission_id: str) -> bool:
+    """Whether the workspace has a mission of that id."""
+    found = connection.execute(
+        "select 1 from mission where workspace = ? and mission_id = ?", (workspace, mission_id)
+    )
+    return found.fetchone() is not None
+
+
+def mission_ids_starting(connection: Connection, workspace: int, prefix: str, limit: int = 3) -> list[str]:
+    """Ids of missions that begin with a prefix, in order of id."""
+    rows = connection.execute(
+        "select mission_id from mission where workspace = ? and mission_id >= ?"
+        " and substr(mission_id, 1, ?) = ? order by mission_id limit ?",
+        (workspace, prefix, len(prefix), prefix, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def list_missions(connection: Connection, workspace: int, filters: MissionFilter) -> MissionPage:
+    """One page of missions, last changed first; raises UsageError on a cursor of another list."""
+    conditions, values = _conditions(filters)
+    scope = ("missions", workspace)
+    if filters.cursor:
+        changed_at, key = read_cursor(filters.cursor, scope, (int, int))
+        conditions.append("(changed_at, id) < (?, ?)")
+        values += [changed_at, key]
+    where = "".join(f" and {condition}" for condition in conditions)
+    rows = connection.execute(
+        f"select {_COLUMNS} from mission where workspace = ? and mission_id is not null{where}"  # noqa: S608
+        " order by changed_at desc, id desc limit ?",
+        (workspace, *values, filters.limit + 1),
+    ).fetchall()
+    missions = tuple(_mission(row) for row in rows[: filters.limit])
+    more = len(rows) > filters.limit
+    last = missions[-1] if missions else None
+    return MissionPage(missions, write_cursor(scope, (last.changed_at, last.key)) if more and last else None)
+
+
+def _conditions(filters: MissionFilter) -> tuple[list[str], list[Any]]:
+    if not 1 <= filters.limit <= LIST_LIMIT:
+        raise UsageError(f"limit is a number from 1 to {LIST_LIMIT}")
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column in ("task", "variant", "outcome", "format"):
+        value = getattr(filters, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if filters.since is not None:
+        conditions.append("ended_at >= ?")
+        values.append(filters.since)
+    if filters.until is not None:
+        conditions.append("started_at < ?")
+        values.append(filters.until)
+    if filters.q:
+        pattern = "%" + filters.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        columns = ("mission_id", "title", "task", "variant")
+        conditions.append("(" + " or ".join(f"{column} like ? escape '\\'" for column in columns) + ")")
+        values += [pattern] * len(columns)
+    return conditions, values
+
+
+class MissionState(msgspec.Struct):
+    """What an append needs to know of a mission, and what it adds to it."""
+
+    key: int
+    next_sequence: int
+    tail_entries: int
+    entries: int = 0
+    model_calls: int = 0
+    calls_with_tokens: int = 0
+    calls_with_cost: int = 0
+    total_tokens: int = 0
+    cost: int = 0
+    first_instant: int | None = None
+    last_instant: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    mixed_ids: bool = False
+
+    def count(self, instant: int, step: Step | None, *, own: bool, sign: int = 1) -> None:
+        """Add an entry to the running totals (or take it away); `own` entries are this program's."""
+        self.entries += sign
+        if step is not None and step.kind == MODEL_CALL:
+            self.count_call(step.tokens, step.cost, sign)
+        if self.first_instant is None or instant < self.first_instant:
+            self.first_instant = instant
+        if self.last_instant is None or instant > self.last_instant:
+            self.last_instant = instant
+        if own:
+            return
+        if self.started_at is None or instant < self.started_at:
+            self.started_at = instant
+        if self.ended_at is None or instant > self.ended_at:
+            self.ended_at = instant
+
+    def count_call(self, tokens: int | None, cost: int | None, sign: int) -> None:
+        """Add a model call to the running totals, or take it away."""
+        self.model_calls += sign
+        if tokens is not None:
+            self.calls_with_tokens += sign
+            self.total_tokens += sign * tokens
+        if cost is not None:
+            self.calls_with_cost += sign
+            self.cost += sign * cost
+
+
+def open_missions(
+    connection: Connection,
+    workspace: int,
+    mission_ids: Iterable[str | None],
+    *,
+    format_name: str | None,
+    now: int,
+) -> dict[str | None, MissionState]:
+    """The state of each mission, made where it does not exist; None is where homeless entries wait."""
+    states: dict[str | None, MissionState] = {}
+    for mission_id in mission_ids:
+        row = connection.execute(
+            "select id, next_sequence, tail_entries from mission where workspace = ? and mission_id is ?",
+            (workspace, mission_id),
+        ).fetchone()
+        if row is None:
+            inserted = connection.execute(
+                "insert into mission (workspace, mission_id, format, created_at, changed_at)"
+                " values (?, ?, ?, ?, ?) returning id, 0, 0",
+                (workspace, mission_id, format_name, now, now),
+            )
+            row = inserted.fetchone()
+        states[mission_id] = MissionState(*row)
+    return states
+
+
+def save_state(connection: Connection, state: MissionState, *, now: int) -> None:
+    """Write the running totals of a mission that has got entries."""
+    connection.execute(
+        "update mission set next_sequence = :next_sequence, tail_entries = :tail_entries,"
+        " entries = entries + :entries, model_calls = model_calls + :model_calls,"
+        " calls_with_tokens = calls_with_tokens + :calls_with_tokens,"
+        " calls_with_cost = calls_with_cost + :calls_with_cost,"
+        " total_tokens = total_tokens + :total_tokens, cost = cost + :cost,"
+        " first_instant = coalesce(min(first_instant, :first_instant), first_instant, :first_instant),"
+        " last_instant = coalesce(max(last_instant, :last_instant), last_instant, :last_instant),"
+        " started_at = coalesce(min(started_at, :started_at), started_at, :started_at),"
+        " ended_at = coalesce(max(ended_at, :ended_at), ended_at, :ended_at),"
+        " mixed_ids = max(mixed_ids, :mixed_ids), revision = revision + 1,"
+        " changed_at = max(changed_at, :now) where id = :key",
+        {**msgspec.structs.asdict(state), "now": now},
+    )
+
+
+def apply_fact(connection: Connection, mission: int, entry: JournalEntry, raw: bytes) -> None:
+    """What `mission.created` and `mission.outcome` say goes onto the mission; other entries say nothing."""
+    payload = _payload_of(raw)
+    if entry.entry_type == "mission.created":
+        _apply_created(connection, mission, payload)
+    elif entry.entry_type == "mission.outcome":
+        _apply_outcome(connection, mission, entry.instant, payload)
+
+
+def _payload_of(raw: bytes) -> dict[str, Any]:
+    payload = msgspec.json.decode(raw).get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
+def _apply_created(connection: Connection, mission: int, payload: Mapping[str, Any]) -> None:
+    facts: dict[str, Any] = {
+        column: _text(payload.get(key))
+        for column, key in (
+            ("title", "title"),
+            ("task", "task"),
+            ("variant", "variant"),
+            ("agent", "agent"),
+            ("model", "model"),
+            ("version", "version"),
+            ("commit_id", "commit"),
+            ("parent_mission_id", "parent_mission_id"),
+        )
+    }
+    facts["variant"] = facts["variant"] or _variant(facts["agent"], facts["model"], facts["version"])
+    trial = payload.get("trial")
+    facts["trial"] = trial if type(trial) is int and abs(trial) < 2**62 else None
+    labels = payload.get("labels")
+    facts["labels"] = msgspec.json.encode(labels) if isinstance(labels, dict) and labels else None
+    known = {column: value for column, value in facts.items() if value is not None}
+    if payload.get("clock") == "ordinal":
+        known["ordinal"] = 1
+    if known:
+        assignments = ", ".join(f"{column} = ?" for column in known)
+        connection.execute(f"update mission set {assignments} where id = ?", (*known.values(), mission))  # noqa: S608
+
+
+def _variant(agent: str | None, model: str | None, version: str | None) -> str | None:
+    """Agent, model and version in one word, as far as they are known."""
+    return " ".join(part for part in (agent, model, version) if part) or None
+
+
+def _apply_outcome(connection: Connection, mission: int, instant: int, payload: Mapping[str, Any]) -> None:
+    outcome = payload.get("outcome")
+    connection.execute(
+        "insert into mission_outcome (mission, origin, instant, outcome, reward) values (?, ?, ?, ?, ?)"
+        " on conflict (mission, origin) do update set instant = excluded.instant, outcome = excluded.outcome,"
+        " reward = excluded.reward where excluded.instant >= mission_outcome.instant",
+        (
+            mission,
+            _text(payload.get("origin")) or "agent",
+            instant,
+            outcome if isinstance(outcome, str) and outcome in _OUTCOMES else None,
+            _number(payload.get("reward")),
+        ),
+    )
+    rows = connection.execute(
+        "select origin, outcome, reward from mission_outcome where mission = ?", (mission,)
+    ).fetchall()
+    origin, outcome, reward = min(rows, key=lambda row: (_rank(row[0]), row[0]))
+    connection.execute(
+        "update mission set outcome = ?, outcome_origin = ?, reward = ? where id = ?",
+        (outcome, origin, reward, mission),
+    )
+
+
+def _rank(origin: str) -> int:
+    if origin in _STRONGEST_ORIGIN:
+        return _STRONGEST_ORIGIN.index(origin)
+    return len(_STRONGEST_ORIGIN) + (origin == "agent")
+
+
+def _number(value: Any) -> float | None:
+    if type(value) is float or type(value) is int:
+        return float(value) if abs(value) < 1e300 else None
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return value[:2_000] if isinstance(value, str) and value else None
+
+
+def outcomes_of(connection: Connection, mission: int) -> list[dict[str, Any]]:
+    """Every outcome that somebody told, with who it was."""
+    rows = connection.execute(
+        "select origin, outcome, reward from mission_outcome where mission = ? order by origin", (mission,)
+    )
+    return [{"origin": origin, "outcome": outcome, "reward": reward} for origin, outcome, reward in rows]
