@@ -1,0 +1,273 @@
+"""What a run leaves behind: one record for programs (JSON) and one text for people (Markdown).
+
+Both follow from their arguments alone, byte for byte.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from quartermaster.core.assessment import Assessment, Finding, Layers
+from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, StepName, Verdict, dollars
+from quartermaster.core.journal import format_instant
+from quartermaster.core.metrics import Metric
+
+SCHEMA: Final = 1
+OBSERVATIONAL: Final = (
+    "Observational: rebuilt from what was recorded. No agent was run and no model was called for it."
+)
+_SHOWN: Final = 120
+
+
+class MissionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One mission as the report tells it; `started_at` and `ended_at` are those of its first and last row."""
+
+    mission_id: str
+    steps: int
+    goal_reached: bool
+    started_at: str | None
+    ended_at: str | None
+    signature: str
+    layers: Layers
+    metrics: tuple[Metric, ...]
+    findings: tuple[Finding, ...]
+    model_calls: int
+    commands: int
+    failed_commands: int
+    commands_without_outcome: int
+    decisions_denied: int
+
+
+class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal[1] = SCHEMA
+    kind: Literal["replay"] = "replay"
+    run_id: str
+    seed: int
+    result: Literal["ok"] = "ok"
+    mission: MissionReport
+    notes: tuple[str, ...]
+
+
+class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal[1] = SCHEMA
+    kind: Literal["regression"] = "regression"
+    run_id: str
+    seed: int
+    verdict: Verdict
+    regressed: bool
+    result: str
+    reasons: tuple[str, ...]
+    regressed_metrics: tuple[str, ...]
+    not_comparable: tuple[str, ...]
+    profile: Profile
+    deltas: tuple[Delta, ...]
+    drift: Drift
+    baseline: MissionReport
+    candidate: MissionReport
+    notes: tuple[str, ...]
+
+
+Report = ReplayReport | RegressionReport
+
+
+def replay_report(assessment: Assessment, *, run_id: str, mission_id: str) -> ReplayReport:
+    return ReplayReport(
+        run_id=run_id,
+        seed=assessment.seed,
+        mission=_mission(assessment, mission_id),
+        notes=(*_coverage_notes(assessment), OBSERVATIONAL),
+    )
+
+
+def regression_report(
+    comparison: Comparison,
+    baseline: Assessment,
+    candidate: Assessment,
+    *,
+    run_id: str,
+    baseline_mission_id: str,
+    candidate_mission_id: str,
+) -> RegressionReport:
+    return RegressionReport(
+        run_id=run_id,
+        seed=candidate.seed,
+        verdict=comparison.verdict,
+        regressed=comparison.regressed,
+        result=comparison.result,
+        reasons=comparison.reasons,
+        regressed_metrics=comparison.regressed_metrics,
+        not_comparable=comparison.not_comparable,
+        profile=comparison.profile,
+        deltas=comparison.deltas,
+        drift=comparison.drift,
+        baseline=_mission(baseline, baseline_mission_id),
+        candidate=_mission(candidate, candidate_mission_id),
+        notes=(*comparison.notes, OBSERVATIONAL),
+    )
+
+
+def to_json(report: Report) -> bytes:
+    return msgspec.json.encode(report)
+
+
+def render_markdown(report: Report) -> str:
+    """The report for people: what came out first, then why, then every number."""
+    lines = _replay_lines(report) if isinstance(report, ReplayReport) else _regression_lines(report)
+    return "\n".join(lines) + "\n"
+
+
+def _mission(assessment: Assessment, mission_id: str) -> MissionReport:
+    first, last = assessment.first_instant, assessment.last_instant
+    return MissionReport(
+        mission_id=mission_id,
+        steps=assessment.steps,
+        goal_reached=assessment.goal_reached,
+        started_at=None if first is None else format_instant(first),
+        ended_at=None if last is None else format_instant(last),
+        signature=assessment.signature,
+        layers=assessment.layers,
+        metrics=assessment.metrics,
+        findings=assessment.findings,
+        model_calls=assessment.model_calls,
+        commands=assessment.commands,
+        failed_commands=assessment.failed_commands,
+        commands_without_outcome=assessment.commands_without_outcome,
+        decisions_denied=assessment.decisions_denied,
+    )
+
+
+def _coverage_notes(assessment: Assessment) -> Iterator[str]:
+    if not assessment.steps:
+        yield "the mission has no steps"
+    for metric in assessment.metrics:
+        if metric.value is None:
+            yield f"{metric.name} cannot be said: {metric.reason}"
+        elif not metric.coverage.full:
+            yield f"{metric.name} rests on {metric.coverage.known} of {metric.coverage.of} facts"
+
+
+def _replay_lines(report: ReplayReport) -> Iterator[str]:
+    mission = report.mission
+    goal = "reached its goal" if mission.goal_reached else "reached no goal"
+    yield f"# Replay of {_code(mission.mission_id)}: {mission.steps:,} steps, {goal}"
+    yield ""
+    for finding in mission.findings:
+        yield f"- {finding.failure_mode}, at step {finding.step + 1:,}"
+    if mission.findings:
+        yield ""
+    yield from _table(
+        ("metric", "value", "known", "source"),
+        ((m.name, _shown(m.value, m.unit), _coverage(m), m.source) for m in mission.metrics),
+    )
+    yield ""
+    yield f"Signature (seed {report.seed}): `{mission.signature}`"
+    yield from _notes(report.notes)
+
+
+def _regression_lines(report: RegressionReport) -> Iterator[str]:
+    yield f"# {report.verdict.capitalize()}"
+    yield ""
+    candidate, baseline = _code(report.candidate.mission_id), _code(report.baseline.mission_id)
+    yield f"Candidate {candidate} against baseline {baseline}."
+    yield ""
+    for reason in report.reasons or (report.result,):
+        yield f"- {reason}"
+    yield ""
+    yield from _table(
+        ("metric", "baseline", "candidate", "change", "in %", "judged"),
+        (_delta_cells(delta, report) for delta in report.deltas),
+    )
+    yield ""
+    yield _drift_line(report.drift)
+    yield ""
+    yield f"Thresholds: {_thresholds(report.profile)}."
+    yield from _notes(report.notes)
+
+
+def _delta_cells(delta: Delta, report: RegressionReport) -> tuple[str, ...]:
+    return (
+        delta.metric,
+        _side(report.baseline, delta.metric),
+        _side(report.candidate, delta.metric),
+        "" if delta.absolute is None else _signed(delta.absolute, delta.unit),
+        "" if delta.relative is None else f"{100 * delta.relative:+.1f}%",
+        "" if delta.state == "not gated" else delta.state,
+    )
+
+
+def _side(mission: MissionReport, name: str) -> str:
+    metric = next(metric for metric in mission.metrics if metric.name == name)
+    shown = _shown(metric.value, metric.unit)
+    if metric.coverage.full:
+        return shown
+    return f"{shown} ({metric.coverage.known:,} of {metric.coverage.of:,} known)"
+
+
+def _coverage(metric: Metric) -> str:
+    return "all" if metric.coverage.full else f"{metric.coverage.known:,} of {metric.coverage.of:,}"
+
+
+def _drift_line(drift: Drift) -> str:
+    found = drift.divergence
+    if not drift.changed:
+        level = "" if drift.level is None else f"; the {drift.level} differ"
+        return f"Drift: none, every step has the same type and tool{level}."
+    level = "" if drift.level is None else f", first in {drift.level}"
+    if found is None:
+        return f"Drift: the trajectories differ{level}."
+    sides = f"{_step(found.baseline)} became {_step(found.candidate)}"
+    return f"Drift: the trajectories differ{level}, from step {found.step + 1:,} on: {sides}."
+
+
+def _step(name: StepName | None) -> str:
+    return "the end" if name is None else _code(f"{name.entry_type} {name.tool}".rstrip())
+
+
+def _thresholds(profile: Profile) -> str:
+    return (
+        f"tool success -{100 * profile.tool_success_rate:g}%, "
+        f"steps to goal +{100 * profile.steps_to_goal:g}%, "
+        f"cost +{100 * profile.total_cost_usd:g}%, "
+        f"hallucinations +{profile.hallucinations:g}"
+    )
+
+
+def _notes(notes: Iterable[str]) -> Iterator[str]:
+    yield ""
+    for note in notes:
+        yield f"- {note}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield _cells(head)
+    yield _cells(tuple("---" for _ in head))
+    for row in rows:
+        yield _cells(row)
+
+
+def _cells(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _shown(value: int | float | tuple[str, ...] | None, unit: str) -> str:
+    if value is None:
+        return "cannot be said"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    if unit == "USD":
+        return dollars(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _signed(change: int | float, unit: str) -> str:
+    if not change:
+        return "0"
+    return ("+" if change > 0 else "-") + _shown(abs(change), unit)
+
+
+def _code(text: str) -> str:
+    """A recorded text as one harmless line: no control characters, no end to its quotes."""
+    clipped = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    line = "".join(char if char.isprintable() else " " for char in clipped)
+    return "`" + line.replace("`", "'") + "`"
