@@ -24,7 +24,8 @@ EVALUATION_ERROR: Final = "evaluation_error"
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the queue. `key` and `workspace` are internal keys; instants are nanoseconds since 1970.
 
-    `attempt` and `boot_id` name the claim under which it runs: who finishes it has to hold both.
+    `attempt`, `boot_id` and `started_at` name the claim under which it runs: who finishes it has to hold
+    all three.
     """
 
     key: int

@@ -1,8 +1,8 @@
 """Runs in the database: the rows are the queue.
 
-A claim is a boot id and an attempt. Only who holds both may finish a run; everything else that a
-late worker brings is refused. Whatever changes a run, its events and its journal entries is one
-change of one transaction.
+A claim is a boot id, an attempt and the instant of claiming. Only who holds all three may finish a run;
+everything else that a late worker brings is refused. Whatever changes a run, its events and its journal
+entries is one change of one transaction.
 """
 
 from collections.abc import Iterable
@@ -232,13 +232,12 @@ def has_queued(connection: Connection) -> bool:
     return connection.execute(_OLDEST_QUEUED).fetchone() is not None
 
 
-def cancelled_keys(connection: Connection, boot_id: str) -> set[int]:
-    """Keys of the runs of this process that somebody wants ended."""
+def held_by(connection: Connection, boot_id: str) -> list[Run]:
+    """What runs in the name of this process."""
     found = connection.execute(
-        "select id from eval_run where status in ('queued', 'running') and boot_id = ? and cancelled = 1",
-        (boot_id,),
-    )
-    return {key for (key,) in found}
+        f"{_SELECT} where r.status in ('queued', 'running') and r.boot_id = ?", (boot_id,)
+    ).fetchall()
+    return [_run(row) for row in found]
 
 
 def claim_next(connection: Connection, *, boot_id: str, now: int) -> Run | None:
@@ -320,8 +319,9 @@ def rescue(connection: Connection, *, boot_id: str, now: int) -> Rescued:
 
 def _is_held(connection: Connection, run: Run) -> bool:
     found = connection.execute(
-        "select 1 from eval_run where id = ? and status = 'running' and attempt = ? and boot_id = ?",
-        (run.key, run.attempt, run.boot_id),
+        "select 1 from eval_run where id = ? and status = 'running'"
+        " and attempt = ? and boot_id = ? and started_at = ?",
+        (run.key, run.attempt, run.boot_id, run.started_at),
     )
     return found.fetchone() is not None
 

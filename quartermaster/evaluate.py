@@ -1,0 +1,281 @@
+"""One evaluation, from a connection to its outcome; and a whole run, for a program without a daemon."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from typing import Final, TypeVar
+
+import msgspec
+
+from quartermaster.core.assessment import Assessment, Assessor, Row
+from quartermaster.core.comparison import Divergence, Profile, compare, first_divergence
+from quartermaster.core.metrics import Metric
+from quartermaster.core.report import (
+    RegressionReport,
+    ReplayReport,
+    regression_report,
+    replay_report,
+)
+from quartermaster.core.run import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    EVALUATION_ERROR,
+    REGRESSION,
+    REPLAY,
+    Completed,
+    Failed,
+    Measured,
+    Outcome,
+    Run,
+)
+from quartermaster.errors import NotFound, RunFailed, StorageBusy
+from quartermaster.store import missions, runs, trajectory
+from quartermaster.store.database import Connection, Database
+from quartermaster.store.names import Texts
+
+T = TypeVar("T")
+Check = Callable[[], None]
+"""Asked between pages; raises what ends the evaluation."""
+
+_DRIFT_SEED: Final = 0
+_TEXTS_LIMIT: Final = 50_000
+_SECONDS_BETWEEN_LOOKS: Final = 1.0
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(RunFailed):
+    """A check found that the run has to end now."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def nothing_to_check() -> None:
+    """For a process that is killed when its time is over."""
+
+
+def assess_mission(
+    connection: Connection, workspace: int, mission_id: str, seed: int, *, check: Check
+) -> Assessment:
+    """One mission judged alone, in one pass over its rows; raises NotFound where it is gone."""
+    assessor = Assessor(texts := Texts(connection), seed)
+    for page in _pages(connection, _mission_key(connection, workspace, mission_id), texts, check):
+        assessor.add(page)
+    return assessor.result()
+
+
+def replay_mission(
+    connection: Connection, workspace: int, mission_id: str, seed: int, *, run_id: str, check: Check
+) -> ReplayReport:
+    """The report of a replay: what was recorded, put together again; no agent runs."""
+    assessment = assess_mission(connection, workspace, mission_id, seed, check=check)
+    return replay_report(assessment, run_id=run_id, mission_id=mission_id)
+
+
+def compare_missions(
+    connection: Connection,
+    workspace: int,
+    baseline_id: str,
+    candidate_id: str,
+    profile: Profile,
+    *,
+    run_id: str,
+    check: Check,
+) -> RegressionReport:
+    """The report of a pair. Only missions whose signatures differ are walked again, up to where they part."""
+    baseline = assess_mission(connection, workspace, baseline_id, _DRIFT_SEED, check=check)
+    candidate = assess_mission(connection, workspace, candidate_id, _DRIFT_SEED, check=check)
+    divergence = None
+    if baseline.signature != candidate.signature:
+        divergence = _divergence(connection, workspace, baseline_id, candidate_id, check)
+    return regression_report(
+        compare(baseline, candidate, profile, divergence),
+        baseline,
+        candidate,
+        run_id=run_id,
+        baseline_mission_id=baseline_id,
+        candidate_mission_id=candidate_id,
+    )
+
+
+def outcome_of(connection: Connection, run: Run, profile: Profile, *, check: Check) -> Outcome:
+    """Evaluate a claimed run on one state of the database. Every failure becomes a sentence for people."""
+    try:
+        return _evaluate(connection, run, profile, check)
+    except Stopped as stopped:
+        return Failed(reason=stopped.reason, message=str(stopped))
+    except (NotFound, RunFailed) as error:
+        return Failed(reason=EVALUATION_ERROR, message=str(error))
+    except Exception:
+        _log.exception("the evaluation of run %s failed", run.run_id)
+        message = "the evaluation failed because of a fault of this program; its log says where"
+        return Failed(reason=EVALUATION_ERROR, message=message)
+
+
+def execute_here(
+    database: Database,
+    workspace: int,
+    run_id: str,
+    *,
+    profile: Profile,
+    deadline_seconds: float,
+    now: Callable[[], int] = time.time_ns,
+) -> Run:
+    """Claim exactly this run in this process and finish it; the run as it stands after that.
+
+    For a program that works on a home without a daemon. A run that is not queued any more is left to
+    whoever has it.
+    """
+    boot_id = secrets.token_hex(8)
+    claim = partial(runs.claim_run, workspace=workspace, run_id=run_id, boot_id=boot_id)
+    run = _write(database, lambda connection: claim(connection, now=now()))
+    if run is not None:
+        check = _Watch(database, run, deadline_seconds)
+        try:
+            outcome = database.read_blocking(
+                lambda connection: outcome_of(connection, run, profile, check=check), float("inf")
+            )
+        except BaseException:
+            stopped = Failed(reason=CANCELLED, message="the program that ran it was stopped")
+            _write(database, lambda connection: runs.finish(connection, run, stopped, now=now()))
+            raise
+        _write(database, lambda connection: runs.finish(connection, run, outcome, now=now()))
+    found = database.read_blocking(lambda connection: runs.find_run(connection, workspace, run_id))
+    if found is None:
+        raise NotFound(f"no run {run_id!r}; list the runs to see what there is")
+    return found
+
+
+def _evaluate(connection: Connection, run: Run, profile: Profile, check: Check) -> Completed:
+    if run.kind == REPLAY and run.mission_id is not None:
+        report = replay_mission(
+            connection, run.workspace, run.mission_id, run.seed, run_id=run.run_id, check=check
+        )
+        return _completed_replay(report)
+    if (
+        run.kind == REGRESSION
+        and run.baseline_mission_id is not None
+        and run.candidate_mission_id is not None
+    ):
+        return _completed_regression(
+            compare_missions(
+                connection,
+                run.workspace,
+                run.baseline_mission_id,
+                run.candidate_mission_id,
+                profile,
+                run_id=run.run_id,
+                check=check,
+            )
+        )
+    raise RunFailed(f"a run of kind {run.kind!r} cannot be evaluated by this version")
+
+
+def _completed_replay(report: ReplayReport) -> Completed:
+    mission = report.mission
+    return Completed(
+        result=report.result,
+        report=msgspec.Raw(msgspec.json.encode(report)),
+        measured=tuple(_measured(metric, mission.mission_id, None) for metric in mission.metrics),
+        signature=mission.signature,
+        total_tokens=int(_known(mission.metrics, "total_tokens")),
+        total_cost_usd=float(_known(mission.metrics, "total_cost_usd")),
+    )
+
+
+def _completed_regression(report: RegressionReport) -> Completed:
+    sides = (("baseline", report.baseline), ("candidate", report.candidate))
+    measured = (
+        _measured(metric, mission.mission_id, side) for side, mission in sides for metric in mission.metrics
+    )
+    return Completed(
+        result=report.result,
+        report=msgspec.Raw(msgspec.json.encode(report)),
+        measured=tuple(measured),
+        regressed_metrics=report.regressed_metrics,
+        total_tokens=int(_known(report.candidate.metrics, "total_tokens")),
+        total_cost_usd=float(_known(report.candidate.metrics, "total_cost_usd")),
+    )
+
+
+def _measured(metric: Metric, mission_id: str, side: str | None) -> Measured:
+    return Measured(metric=metric.name, value=metric.value, mission_id=mission_id, side=side)
+
+
+def _known(metrics: tuple[Metric, ...], name: str) -> int | float:
+    """The value of a metric as the row shows it: what cannot be said is 0 there."""
+    return next(metric.number or 0 for metric in metrics if metric.name == name)
+
+
+def _mission_key(connection: Connection, workspace: int, mission_id: str) -> int:
+    mission = missions.find_mission(connection, workspace, mission_id)
+    if mission is None:
+        raise NotFound(f"no mission {mission_id!r}; it may have been removed since this run was queued")
+    return mission.key
+
+
+def _pages(connection: Connection, mission: int, texts: Texts, check: Check) -> Iterator[list[Row]]:
+    for page in trajectory.step_pages(connection, mission):
+        check()
+        if len(texts) > _TEXTS_LIMIT:
+            texts.clear()
+        yield page
+
+
+def _divergence(
+    connection: Connection, workspace: int, baseline_id: str, candidate_id: str, check: Check
+) -> Divergence | None:
+    sides = [
+        (_mission_key(connection, workspace, mission_id), Texts(connection))
+        for mission_id in (baseline_id, candidate_id)
+    ]
+    before, after = (
+        chain.from_iterable(_pages(connection, mission, texts, check)) for mission, texts in sides
+    )
+    return first_divergence(before, after, sides[0][1], sides[1][1])
+
+
+class _Watch:
+    """The check of a run in this process: its deadline, and whether somebody cancelled it."""
+
+    def __init__(self, database: Database, run: Run, deadline_seconds: float) -> None:
+        self._database = database
+        self._run = run
+        self._deadline_seconds = deadline_seconds
+        self._ends_at = time.monotonic() + deadline_seconds
+        self._looks_at = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now > self._ends_at:
+            raise Stopped(DEADLINE_EXCEEDED, deadline_message(self._deadline_seconds))
+        if now < self._looks_at:
+            return
+        self._looks_at = now + _SECONDS_BETWEEN_LOOKS
+        query = partial(runs.find_run, workspace=self._run.workspace, run_id=self._run.run_id)
+        found = self._database.read_blocking(query)
+        if found is None or found.cancelled:
+            raise Stopped(CANCELLED, "the run was cancelled")
+
+
+def deadline_message(seconds: float) -> str:
+    """What a run that took too long says of itself."""
+    return (
+        f"the run took longer than {seconds:g} seconds; raise eval.deadline_seconds where that is too short"
+    )
+
+
+def _write(database: Database, change: Callable[[Connection], T]) -> T:
+    """A terminal row outlives a database that is busy for a moment."""
+    for pause in _PAUSES:
+        try:
+            return database.write_blocking(change)
+        except StorageBusy:
+            time.sleep(pause)
+    return database.write_blocking(change)

@@ -1,0 +1,481 @@
+"""The supervisor: takes queued runs, has child processes evaluate them, and sees to it that each one ends.
+
+The rows are the truth; what is in memory is only what runs right now. A run computes in a child
+process, because a thread cannot be ended. Nothing that ends a run depends on the scope that expired.
+"""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+import msgspec
+import structlog
+from anyio import CancelScope, create_memory_object_stream
+from anyio.abc import Process, TaskGroup, TaskStatus
+from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from quartermaster.core.comparison import Profile
+from quartermaster.core.run import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    EVALUATION_ERROR,
+    Failed,
+    Outcome,
+    Run,
+)
+from quartermaster.errors import StorageError
+from quartermaster.evaluate import deadline_message
+from quartermaster.store import runs
+from quartermaster.store.database import Connection, Database
+from quartermaster.store.runs import RunEvent
+
+T = TypeVar("T")
+
+POLL_SECONDS: Final = 1.0
+"""How soon a run that another process queued or cancelled is noticed."""
+ANSWER_LIMIT: Final = 64 * 2**20
+SUBSCRIBER_LIMIT: Final = 1000
+"""Events that a subscriber may be behind before it is let go."""
+
+_TRIES: Final = 2
+_KILL_SECONDS: Final = 5.0
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 5.0
+_LAST_WORDS: Final = 1.0
+"""For a worker that closed its pipe to have ended."""
+
+_log = structlog.get_logger()
+_outcomes: Final = msgspec.json.Decoder(Outcome)
+_PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
+
+
+def seconds_since_boot() -> float:
+    """A clock that also counts while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def worker_command(database: Path) -> list[str]:
+    """How a worker is started; in a single-file build the program itself has it as a hidden command."""
+    program = ["worker"] if getattr(sys, "frozen", False) else ["-m", "quartermaster.worker"]
+    return [sys.executable, *program, "--database", str(database.absolute())]
+
+
+class WorkerDied(Exception):
+    """A child process ended or talked nonsense in the middle of a run."""
+
+
+class _Worker:
+    """One child process in a session of its own."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._requests = process.stdin
+        self._answers = BufferedByteReceiveStream(process.stdout)
+        self.idle_since = 0.0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, request: bytes) -> Outcome:
+        try:
+            await self._requests.send(request + b"\n")
+            outcome: Outcome = _outcomes.decode(await self._answers.receive_until(b"\n", ANSWER_LIMIT))
+            return outcome
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
+            raise WorkerDied(await self._last_words()) from error
+        except (anyio.DelimiterNotFound, msgspec.DecodeError) as error:
+            raise WorkerDied("an answer that cannot be read") from error
+
+    async def kill(self) -> None:
+        """End the whole session at once; a stopped or busy process ends too."""
+        with CancelScope(shield=True), anyio.move_on_after(_KILL_SECONDS):
+            if self.alive:
+                _kill_group(self.pid)
+            await self._process.aclose()
+
+    async def _last_words(self) -> str:
+        with anyio.move_on_after(_LAST_WORDS):
+            await self._process.wait()
+        code = self._process.returncode
+        if code is None:
+            return "it closed its pipe"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class _Workers:
+    """Child processes that are kept warm for a while after their last run."""
+
+    def __init__(self, command: Sequence[str], idle_seconds: float) -> None:
+        self._command = command
+        self._idle_seconds = idle_seconds
+        self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(worker.pid for worker in (*self._busy, *self._idle) if worker.alive)
+
+    async def ask(self, request: bytes) -> Outcome:
+        """Have one request answered; whatever interrupts this also ends the process that worked on it."""
+        worker = await self._take()
+        self._busy.add(worker)
+        answered = False
+        try:
+            outcome = await worker.ask(request)
+            answered = True
+        finally:
+            self._busy.discard(worker)
+            if not answered:
+                await worker.kill()
+        worker.idle_since = time.monotonic()
+        self._idle.append(worker)
+        return outcome
+
+    async def retire(self) -> None:
+        """Give back the memory of those that have had nothing to do for a while, or that died meanwhile."""
+        latest = time.monotonic() - self._idle_seconds
+        retired = [worker for worker in self._idle if worker.idle_since <= latest or not worker.alive]
+        self._idle = [worker for worker in self._idle if worker not in retired]
+        for worker in retired:
+            await worker.kill()
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().kill()
+
+    async def _take(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            await worker.kill()
+        return await self._start()
+
+    async def _start(self) -> _Worker:
+        """The folder of the package is the working directory: nothing in the user's own is imported."""
+        try:
+            # Shielded: a process that was started must come back to somebody who ends it.
+            with CancelScope(shield=True):
+                process = await anyio.open_process(
+                    self._command, stderr=None, cwd=_PACKAGE_HOME, start_new_session=True
+                )
+        except OSError as error:
+            raise WorkerDied(f"it could not be started: {error.strerror}") from error
+        return _Worker(process)
+
+
+class _Hub:
+    """Changes of status, for whoever listens; who listens too slowly is let go."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listeners: dict[int, list[MemoryObjectSendStream[RunEvent]]] = {}
+        self._told: dict[int, int] = {}
+
+    def subscribe(self, workspace: int) -> MemoryObjectReceiveStream[RunEvent]:
+        sender, receiver = create_memory_object_stream[RunEvent](SUBSCRIBER_LIMIT)
+        if workspace not in self._listeners:
+            newest = partial(runs.newest_event, workspace=workspace)
+            self._told[workspace] = self._database.read_blocking(newest)
+        self._listeners.setdefault(workspace, []).append(sender)
+        return receiver
+
+    def publish(self) -> None:
+        for workspace in list(self._listeners):
+            query = partial(runs.events_after, workspace=workspace, event_id=self._told[workspace])
+            for event in self._database.read_blocking(query):
+                self._told[workspace] = event.id
+                self._tell(workspace, event)
+
+    def close(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
+        self._listeners.clear()
+
+    def _tell(self, workspace: int, event: RunEvent) -> None:
+        for listener in list(self._listeners.get(workspace, ())):
+            try:
+                listener.send_nowait(event)
+            except (anyio.WouldBlock, anyio.BrokenResourceError):
+                self._drop(workspace, listener)
+
+    def _drop(self, workspace: int, listener: MemoryObjectSendStream[RunEvent]) -> None:
+        listener.close()
+        self._listeners[workspace].remove(listener)
+        if not self._listeners[workspace]:
+            del self._listeners[workspace], self._told[workspace]
+
+
+class _Job:
+    """A claimed run and the scope it is worked on in. `ending` is what becomes of it when that ends early."""
+
+    def __init__(self, run: Run, *, deadline_seconds: float, started: float) -> None:
+        self.run = run
+        self.scope = CancelScope(deadline=anyio.current_time() + deadline_seconds)
+        self.started = started
+        self.ending: Failed | None = Failed(
+            reason=DEADLINE_EXCEEDED,
+            message=deadline_message(deadline_seconds),
+        )
+
+    def end(self, ending: Failed | None) -> None:
+        """Stop the work; None puts the run back into the queue."""
+        if not self.scope.cancel_called:
+            self.ending = ending
+            self.scope.cancel()
+
+
+_CANCELLED: Final = Failed(reason=CANCELLED, message="the run was cancelled")
+
+
+class Supervisor:
+    """Runs what is queued, some at a time, until it is stopped. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        profile: Profile,
+        concurrency: int = 2,
+        deadline_seconds: float = 600.0,
+        grace_seconds: float = 1.5,
+        idle_seconds: float = 20.0,
+        boot_id: str | None = None,
+        command: Sequence[str] | None = None,
+        now: Callable[[], int] = time.time_ns,
+        since_boot: Callable[[], float] = seconds_since_boot,
+    ) -> None:
+        self.boot_id = boot_id or secrets.token_hex(8)
+        self._database = database
+        self._profile = profile
+        self._concurrency = concurrency
+        self._deadline_seconds = deadline_seconds
+        self._grace_seconds = grace_seconds
+        self._now = now
+        self._since_boot = since_boot
+        self._workers = _Workers(command or worker_command(database.path), idle_seconds)
+        self._hub = _Hub(database)
+        self._jobs: dict[int, _Job] = {}
+        self._refused = 0
+        self._news = anyio.Event()
+        self._stopping = False
+        self._stopped = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Rescue what an earlier process left, then work until `stop` or until cancelled."""
+        try:
+            rescued = await self._persist(partial(runs.rescue, boot_id=self.boot_id))
+            if rescued.requeued or rescued.ended:
+                _log.warning("runs rescued", requeued=rescued.requeued, ended=rescued.ended)
+            async with anyio.create_task_group() as tasks:
+                task_status.started()
+                try:
+                    await self._work(tasks)
+                    await self._drain()
+                finally:
+                    self._stopping = True
+        finally:
+            self._stopping = True
+            self._hub.close()
+            await self._workers.close()
+            self._stopped.set()
+
+    def wake(self) -> None:
+        """Something was queued or changed: look now instead of at the next poll."""
+        self._news.set()
+
+    async def cancel(self, workspace: int, run_id: str) -> Run | None:
+        """End a run; None when this workspace has no such run. One that has ended stays as it is."""
+        cancel = partial(runs.cancel_run, workspace=workspace, run_id=run_id, now=self._now())
+        run = await self._database.write(cancel)
+        if run is not None and run.key in self._jobs:
+            self._jobs[run.key].end(_CANCELLED)
+        self.wake()
+        return run
+
+    async def stop(self) -> None:
+        """Claim nothing more, let what runs finish for a moment, put the rest back into the queue."""
+        self._stopping = True
+        self.wake()
+        await self._stopped.wait()
+
+    def subscribe(self, workspace: int) -> MemoryObjectReceiveStream[RunEvent]:
+        """Changes of status from now on; close it when done. It ends when the reader is too slow.
+
+        To miss nothing: subscribe first, read the events behind the last one seen after that, and
+        skip what comes twice.
+        """
+        return self._hub.subscribe(workspace)
+
+    def status(self) -> dict[str, object]:
+        """For readiness and metrics; counts are over all workspaces."""
+        state = self._database.read_blocking(runs.queue_state)
+        oldest = state.oldest_started_at
+        return {
+            "queued": state.queued,
+            "running": state.running,
+            "concurrency": self._concurrency,
+            "workers": len(self._workers.pids),
+            "oldest_running_seconds": None if oldest is None else max(0.0, (self._now() - oldest) / 1e9),
+            "refused_results": self._refused,
+            "stopping": self._stopping,
+        }
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """The child processes of this moment."""
+        return self._workers.pids
+
+    async def _work(self, tasks: TaskGroup) -> None:
+        while not self._stopping:
+            self._news = anyio.Event()
+            try:
+                self._hub.publish()
+                await self._look_after_running()
+                await self._claim_what_fits(tasks)
+            except StorageError as error:
+                if self._database.failure is not None:
+                    raise
+                _log.warning("the queue cannot be read for the moment", error=str(error))
+            await self._workers.retire()
+            with anyio.move_on_after(POLL_SECONDS):
+                await self._news.wait()
+
+    async def _drain(self) -> None:
+        with anyio.move_on_after(self._grace_seconds):
+            while self._jobs:
+                self._news = anyio.Event()
+                await self._news.wait()
+        for job in self._jobs.values():
+            job.end(None)
+
+    async def _look_after_running(self) -> None:
+        """End what took too long by the clock that counts sleep, what was cancelled from elsewhere, and
+        give back what is claimed in this process's name but not worked on (a claim that was reported
+        as failed may have been kept)."""
+        for job in list(self._jobs.values()):
+            if self._since_boot() - job.started > self._deadline_seconds:
+                job.end(job.ending)
+        held = self._database.read_blocking(partial(runs.held_by, boot_id=self.boot_id))
+        for run in held:
+            job_of_run = self._jobs.get(run.key)
+            if job_of_run is None:
+                await self._persist(partial(runs.return_to_queue, run=run))
+            elif run.cancelled:
+                job_of_run.end(_CANCELLED)
+
+    async def _claim_what_fits(self, tasks: TaskGroup) -> None:
+        while len(self._jobs) < self._concurrency and not self._stopping:
+            if not self._database.read_blocking(runs.has_queued):
+                return
+            with CancelScope(shield=True):  # a claim that is made must reach somebody who settles it
+                claim = partial(runs.claim_next, boot_id=self.boot_id, now=self._now())
+                run = await self._database.write(claim)
+            if run is None:
+                return
+            job = _Job(run, deadline_seconds=self._deadline_seconds, started=self._since_boot())
+            self._jobs[run.key] = job
+            tasks.start_soon(self._execute, job)
+            self._hub.publish()
+
+    async def _execute(self, job: _Job) -> None:
+        ending: Outcome | None = None
+        try:
+            with job.scope:
+                ending = await self._evaluate(job.run)
+            ending = ending or job.ending
+        finally:
+            with CancelScope(shield=True):
+                await self._settle(job.run, ending)
+            del self._jobs[job.run.key]
+            self.wake()
+
+    async def _evaluate(self, run: Run) -> Outcome:
+        request = msgspec.json.encode({"run": run, "profile": self._profile})
+        death = ""
+        for _ in range(_TRIES):
+            try:
+                return await self._workers.ask(request)
+            except WorkerDied as error:
+                death = str(error)
+                _log.warning("worker died", run_id=run.run_id, how=death)
+        return Failed(
+            reason=EVALUATION_ERROR,
+            message=f"the evaluating process ended early {_TRIES} times ({death}); "
+            "the machine may be short of memory",
+        )
+
+    async def _settle(self, run: Run, ending: Outcome | None) -> None:
+        """The terminal row, or the way back into the queue when there is no ending."""
+        if ending is None:
+            settled = await self._persist(partial(runs.return_to_queue, run=run))
+        else:
+            settled = await self._finish(run, ending)
+        self._refused += not settled
+        _log.info(
+            "run settled" if settled else "late result refused",
+            run_id=run.run_id,
+            kind=run.kind,
+            attempt=run.attempt,
+            ending=_ending_word(ending),
+        )
+
+    async def _finish(self, run: Run, outcome: Outcome) -> bool:
+        try:
+            return await self._persist(partial(runs.finish, run=run, outcome=outcome))
+        except StorageError:
+            raise
+        except Exception:
+            _log.exception("a result could not be stored", run_id=run.run_id)
+            failed = Failed(reason=EVALUATION_ERROR, message="the result could not be stored")
+            return await self._persist(partial(runs.finish, run=run, outcome=failed))
+
+    async def _persist(self, change: Callable[..., T]) -> T:
+        """Write until it is written: a terminal row outlives a database that is busy for a moment.
+
+        Every change that comes here may be made twice. While stopping, one that fails for longer than
+        the grace is left to the rescue of the next start.
+        """
+        pause, given_up = _FIRST_PAUSE, anyio.current_time() + self._grace_seconds
+        while True:
+            try:
+                return await self._database.write(_at(change, self._now()))
+            except StorageError as error:
+                late = self._stopping and anyio.current_time() > given_up
+                if late or self._database.failure is not None:
+                    raise
+                _log.warning("a change waits for the database", error=str(error), seconds=pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _at(change: Callable[..., T], now: int) -> Callable[[Connection], T]:
+    return lambda connection: change(connection, now=now)
+
+
+def _ending_word(ending: Outcome | None) -> str:
+    if ending is None:
+        return "queued again"
+    return ending.reason if isinstance(ending, Failed) else "completed"

@@ -1,0 +1,63 @@
+"""The child process that evaluates: one request a line in, one outcome a line out.
+
+It lives in a process of its own so that it can be killed at any moment, holds nothing but a reading
+connection, and ends with its parent: when the requests end, so does the process, whatever it is doing.
+"""
+
+import gc
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from quartermaster.core.comparison import Profile
+from quartermaster.core.run import Outcome, Run
+from quartermaster.evaluate import nothing_to_check, outcome_of
+from quartermaster.store.database import Connection, closing_connection
+
+_NICENESS: Final = 10
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One line of input: the claimed run and the thresholds it is judged by."""
+
+    run: Run
+    profile: Profile
+
+
+def main(database: Path) -> int:
+    """Answer requests until they end. What would be printed goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    os.nice(_NICENESS)  # requests of people go first
+    gc.freeze()
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_until_end, args=(requests,), daemon=True).start()
+    with closing_connection(database, writable=False) as connection:
+        while True:
+            request = msgspec.json.decode(requests.get(), type=Request)
+            outcome = _on_one_state(connection, request)
+            answers.write(msgspec.json.encode(outcome) + b"\n")
+            answers.flush()
+
+
+def _on_one_state(connection: Connection, request: Request) -> Outcome:
+    connection.execute("begin")
+    try:
+        return outcome_of(connection, request.run, request.profile, check=nothing_to_check)
+    finally:
+        connection.execute("rollback")
+
+
+def _read_until_end(requests: "queue.SimpleQueue[bytes]") -> None:
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[sys.argv.index("--database") + 1])))
