@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -45,18 +45,17 @@ class LineReader(Protocol):
         ...
 
 
-class Adapter(Protocol):
-    """One trace format.
+class LineAdapter(Protocol):
+    """A trace format that is read line by line, while it grows.
 
-    `name` is its name everywhere. `line_based` formats are read line by line while they grow; others
-    are read whole. `keeps_bytes` says that a record's raw bytes are the recording's own bytes, so the
-    recording need not be archived beside them. `revisable` says that a later record under a known id
-    with another body replaces the earlier one (the recording tells the same fact more completely);
-    otherwise it is a conflict and the first one stays.
+    `name` is its name everywhere. `keeps_bytes` says that a record's raw bytes are the recording's own
+    bytes, so the recording need not be archived beside them. `revisable` says that a later record under a
+    known id with another body replaces the earlier one (the recording tells the same fact more
+    completely); otherwise it is a conflict and the first one stays.
     """
 
     name: str
-    line_based: bool
+    line_based: Literal[True]
     keeps_bytes: bool
     revisable: bool
 
@@ -65,12 +64,28 @@ class Adapter(Protocol):
         ...
 
     def line_reader(self) -> LineReader:
-        """A fresh reader; only of line-based formats."""
+        """A fresh reader for one recording."""
+        ...
+
+
+class DocumentAdapter(Protocol):
+    """A trace format that is read whole; the attributes are those of LineAdapter."""
+
+    name: str
+    line_based: Literal[False]
+    keeps_bytes: bool
+    revisable: bool
+
+    def recognises(self, head: bytes, *, whole: bool) -> bool:
+        """Whether these first bytes (at most 256 KiB; all of them when `whole`) are of this format."""
         ...
 
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
-        """All records of a whole document; only of formats that are not line-based. Never raises."""
+        """All records of a whole document. Never raises."""
         ...
+
+
+Adapter = LineAdapter | DocumentAdapter
 
 
 @cache

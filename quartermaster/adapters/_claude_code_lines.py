@@ -85,11 +85,9 @@ _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def decode_line(text: bytes) -> tuple[Line, Message | None] | None:
-    """A line and its message; None for JSON that is no such line. Raises for what is no JSON."""
-    line = _or_none(_decode_line, text)
-    if line is None:
-        return None
+def decode_line(text: bytes) -> tuple[Line, Message | None]:
+    """A line and its message. Raises for what is no JSON object."""
+    line = _decode_line(text)
     return line, _message(line.message) if line.type in ("user", "assistant") else None
 
 

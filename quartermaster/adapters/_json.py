@@ -19,6 +19,7 @@ _SCALAR: Final = re.compile(rb"[^\s,:\[\]{}\"]++")
 _BETWEEN: Final = re.compile(rb"[\s,]*+")
 _COLON: Final = re.compile(rb"\s*+:\s*+")
 _BLANK: Final = re.compile(rb"\s*+")
+_CLOSING: Final = {b"{": b"}", b"[": b"]", b'"': b'"'}
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
     re.DOTALL,
@@ -52,9 +53,13 @@ def skip_blank(data: bytes, position: int) -> int:
 
 
 def value_end(data: bytes, start: int) -> int | None:
-    """Where the value that begins at `start` ends; None where the data ends before it."""
+    """Where the value that begins at `start` ends; None where the data ends before it.
+
+    Only brackets of the opening kind count, so that a stray one of the other kind does no harm.
+    """
     opening = data[start : start + 1]
-    if opening not in (b"{", b"[", b'"'):
+    closing = _CLOSING.get(opening)
+    if closing is None:
         scalar = _SCALAR.match(data, start)
         return scalar.end() if scalar and scalar.end() < len(data) else None
     depth = 0
@@ -62,9 +67,9 @@ def value_end(data: bytes, start: int) -> int | None:
         mark = token.group()
         if mark == b'"':
             return None
-        if mark in (b"{", b"["):
+        if mark == opening:
             depth += 1
-        elif mark in (b"}", b"]"):
+        elif mark == closing:
             depth -= 1
         if depth <= 0:
             return token.end()
@@ -171,6 +176,8 @@ def why_undecodable(error: Exception) -> str:
         return "JSON is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return "not valid UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        return "not a JSON object" if "Expected `object`" in str(error) else f"not readable: {error}"
     if "truncated" in str(error):
         return "JSON ends too early"
     return f"not valid JSON: {error}"[:200]

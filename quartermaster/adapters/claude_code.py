@@ -59,10 +59,8 @@ class ClaudeCodeReader:
                 yield from self._read(text, offset + start, parsed)
 
     def _read(
-        self, text: bytes, offset: int, parsed: tuple[Line, Message | None] | None
+        self, text: bytes, offset: int, parsed: tuple[Line, Message | None]
     ) -> Iterable[Record | RejectedLine]:
-        if parsed is None:
-            return ()
         line, message = parsed
         self._last_time = _time(line.timestamp) or self._last_time
         if not _is_id(line.session_id) or (message is None and line.type != "system"):
@@ -121,8 +119,8 @@ def _is_session_line(line: bytes) -> bool:
     return type(probe.session_id) is str and probe.parent_uuid is not msgspec.UNSET
 
 
-def _parsed(text: bytes) -> tuple[Line, Message | None] | str | None:
-    """The line, None for JSON that tells nothing, or the reason why it is no JSON."""
+def _parsed(text: bytes) -> tuple[Line, Message | None] | str:
+    """The line, or the reason why it is none."""
     try:
         return decode_line(text)
     except json.UNDECODABLE as error:

@@ -88,7 +88,7 @@ class _Trial:
         self._tell("mission.created", payload, summary=title or "", actor="system")
 
     def _labels(self, task: dict[str, Any]) -> dict[str, Any]:
-        """What the file says beside the conversation; a whole number as `user_cost` counts tokens, not USD."""
+        """What the file says beside the conversation. A whole number as `user_cost` counts tokens."""
         actions, cost, source = task.get("actions"), self._info.get("user_cost"), self._info.get("source")
         labels = {
             "expected_actions": len(actions) if isinstance(actions, list) else None,
@@ -125,9 +125,9 @@ class _Trial:
     def _tell_calls(self, calls: Any) -> None:
         if not isinstance(calls, list):
             return
-        for index, call in enumerate(calls):
+        for index, value in enumerate(calls):
             where = f"call {index + 1} of message {self._message}"
-            call = _object(call, where)
+            call = _object(value, where)
             function = _object(call.get("function"), where)
             tool = function.get("name")
             if not isinstance(tool, str) or not tool:
@@ -275,6 +275,8 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 def _reward(value: Any) -> float:
     if type(value) is not float and type(value) is not int:
         raise Rejected("reward is not a number")
+    if not -1e9 < value < 1e9:
+        raise Rejected("reward is beyond all sense")
     return float(value)
 
 
@@ -295,8 +297,8 @@ def _arguments(arguments: Any) -> Any:
         pass
     try:
         value = ast.literal_eval(arguments)
-        return value if isinstance(value, dict) else arguments
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _decode(msgspec.json.encode(value)) if isinstance(value, dict) else arguments
+    except (*json.UNDECODABLE, SyntaxError, TypeError, MemoryError):
         return arguments
 
 
