@@ -1,0 +1,1 @@
+"""The HTTP API: a door for each noun, all of them opened by one application."""

@@ -1,0 +1,295 @@
+"""Who is asking, in which workspace, with which role; and how a browser logs in and out."""
+
+import hashlib
+import html
+import secrets
+import time
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from quartermaster.api.answers import Answer, answer
+from quartermaster.api.documentation import described
+from quartermaster.api.edge import fields_of
+from quartermaster.api.problems import (
+    bad_request,
+    no_credentials,
+    no_workspace,
+    not_a_member,
+    role_too_low,
+)
+from quartermaster.api.services import Services
+from quartermaster.store import access
+from quartermaster.store.access import Membership, Principal, Role
+
+PUBLIC: Final = "public"
+"""A route that everybody may use."""
+
+SIGNED_IN: Final = "signed in"
+"""A route for every valid credential, whatever the workspace."""
+
+HTML: Final = "text/html; charset=utf-8"
+
+_CACHE_SECONDS: Final = 1.0
+_CACHE_LIMIT: Final = 1024
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What the guard has found out about a request. `membership` is None on routes without a workspace."""
+
+    principal: Principal
+    membership: Membership | None
+
+    @property
+    def workspace(self) -> int:
+        """Key of the workspace that the request is about."""
+        assert self.membership is not None, "the route declares no role"
+        return self.membership.workspace
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the member may queue and cancel evaluations."""
+        return self.membership is not None and self.membership.role >= Role.ADMIN
+
+
+Call = Request[None, Access, State]
+
+
+class Doorkeeper:
+    """Tells principals from credentials, and remembers each for a second at most."""
+
+    def __init__(self, services: Services) -> None:
+        self._database = services.database
+        self._now = services.now
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+        instance = hashlib.sha256(str(services.database.path).encode("utf-8", "surrogateescape"))
+        # Cookies do not tell ports apart, so two instances on one host need two names.
+        self.cookie = f"quartermaster_{instance.hexdigest()[:12]}"
+
+    def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
+        """Who sends these header fields; None without valid credentials."""
+        authorization = fields.get(b"authorization")
+        if authorization is not None:
+            return self._remembered(authorization, self._by_token)
+        cookie = fields.get(b"cookie")
+        return None if cookie is None else self._remembered(cookie, self._by_session)
+
+    def is_valid(self, fields: Mapping[bytes, bytes], workspace: int) -> bool:
+        """Whether the same credentials still open this workspace."""
+        principal = self.principal(fields)
+        return principal is not None and any(one.workspace == workspace for one in principal.memberships)
+
+    async def note_use(self, principal: Principal) -> None:
+        """Write down that a principal was here."""
+        self._known.clear()
+        await self._database.write(lambda connection: access.note_use(connection, principal, self._now()))
+
+    def forget(self) -> None:
+        """Look everybody up again; something has changed."""
+        self._known.clear()
+
+    def _remembered(self, credentials: bytes, look_up: Any) -> Principal | None:
+        key = hashlib.sha256(credentials).digest()
+        moment = time.monotonic()
+        known = self._known.get(key)
+        if known is not None and moment < known[0]:
+            return known[1]
+        principal: Principal | None = look_up(credentials)
+        if principal is None:
+            self._known.pop(key, None)
+            return None
+        if len(self._known) >= _CACHE_LIMIT:
+            self._known.clear()
+        self._known[key] = (moment + _CACHE_SECONDS, principal)
+        return principal
+
+    def _by_token(self, authorization: bytes) -> Principal | None:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not token.isascii():
+            return None
+        text = token.strip().decode()
+        return self._database.look_up(lambda connection: access.authenticate(connection, text, self._now()))
+
+    def _by_session(self, cookie: bytes) -> Principal | None:
+        try:
+            found = SimpleCookie(cookie.decode("latin-1")).get(self.cookie)
+        except CookieError:
+            return None
+        if found is None:
+            return None
+        return self._database.look_up(
+            lambda connection: access.authenticate_session(connection, found.value, self._now())
+        )
+
+
+def services_of(request: Any) -> Services:
+    """What the application was given."""
+    services: Services = request.app.state["services"]
+    return services
+
+
+def doorkeeper_of(request: Any) -> Doorkeeper:
+    """The application's doorkeeper."""
+    doorkeeper: Doorkeeper = request.app.state["doorkeeper"]
+    return doorkeeper
+
+
+async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route: 401, then 403 for the workspace, then 403 for the role."""
+    least = handler.opt["role"]
+    if least is PUBLIC:
+        return
+    principal = doorkeeper_of(connection).principal(fields_of(connection.scope))
+    if principal is None:
+        raise no_credentials()
+    membership = None if least is SIGNED_IN else _membership(connection, principal)
+    if membership is not None and membership.role < least:
+        raise role_too_low(least.name, membership.role.name)
+    connection.scope["auth"] = Access(principal=principal, membership=membership)
+
+
+def _membership(connection: ASGIConnection[Any, Any, Any, Any], principal: Principal) -> Membership:
+    named = _named_workspace(connection)
+    if named:
+        membership = principal.membership(named)
+        if membership is None:
+            raise not_a_member()
+        return membership
+    if len(principal.memberships) != 1:
+        raise no_workspace()
+    return principal.memberships[0]
+
+
+def _named_workspace(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    if connection.scope["query_string"]:
+        named = query_of(connection).get("workspace_id")
+        if named:
+            if len(named) > 1:
+                raise bad_request("repeated parameter", "The query parameter workspace_id may be given once.")
+            return named[0]
+    header = fields_of(connection.scope).get(b"x-workspace-id")
+    return header.decode("utf-8", "replace") if header else None
+
+
+def query_of(connection: Any) -> dict[str, list[str]]:
+    """The parameters of the query that are not empty; 400 for text that is not UTF-8."""
+    raw: bytes = connection.scope["query_string"]
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=100)
+    except (UnicodeError, ValueError):
+        raise bad_request("invalid query", "The query is not percent-encoded UTF-8, or too long.") from None
+    query: dict[str, list[str]] = {}
+    for name, value in pairs:
+        query.setdefault(name, []).append(value)
+    return query
+
+
+async def note_use(request: Call) -> None:
+    """After the answer: once a day a token, once an hour a session is noted as used."""
+    found = request.scope.get("auth")
+    if isinstance(found, Access) and found.principal.worth_noting:
+        await doorkeeper_of(request).note_use(found.principal)
+
+
+class Whoami(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is signed in, and where they may act."""
+
+    user_id: str
+    workspaces: list[dict[str, str]]
+
+
+@post(
+    "/api/v1/session",
+    opt={"role": SIGNED_IN},
+    status_code=201,
+    responses=described({201: Whoami}, 401, 403),
+    tags=["access"],
+)
+async def open_session(request: Call) -> Answer:
+    """Exchange a token for a browser session: an HttpOnly, SameSite=Strict cookie."""
+    principal = request.auth.principal
+    services = services_of(request)
+    text = await services.database.write(
+        lambda connection: access.create_session(
+            connection,
+            principal.token_id,
+            now=services.now(),
+            secret_bytes=secrets.token_bytes(access.SECRET_BYTES),
+        )
+    )
+    cookie = _cookie(doorkeeper_of(request).cookie, text)
+    return answer(_whoami(principal), status=201, headers={"Set-Cookie": cookie})
+
+
+@get("/api/v1/session", opt={"role": SIGNED_IN}, responses=described({200: Whoami}, 401), tags=["access"])
+async def show_session(request: Call) -> Answer:
+    """Who is signed in."""
+    return answer(_whoami(request.auth.principal))
+
+
+@delete(
+    "/api/v1/session",
+    opt={"role": SIGNED_IN},
+    status_code=204,
+    responses=described({204: None}, 401, 403),
+    tags=["access"],
+)
+async def close_session(request: Call) -> None:
+    """Log the browser out; the token it came from stays valid."""
+    session = request.auth.principal.session
+    if session is not None:
+        await services_of(request).database.write(lambda connection: access.end_session(connection, session))
+        doorkeeper_of(request).forget()
+
+
+@get("/login", opt={"role": PUBLIC}, status_code=303, include_in_schema=False)
+async def log_in(request: Call) -> Answer:
+    """A printed link logs one browser in, once."""
+    code = query_of(request).get("code", [""])[0]
+    services = services_of(request)
+    text = await services.database.write(
+        lambda connection: access.redeem_login_code(
+            connection, code, now=services.now(), secret_bytes=secrets.token_bytes(access.SECRET_BYTES)
+        )
+    )
+    if text is None:
+        raise no_credentials()
+    cookie = _cookie(doorkeeper_of(request).cookie, text)
+    return Answer(303, headers={"Location": "/", "Set-Cookie": cookie})
+
+
+@get("/", opt={"role": PUBLIC}, include_in_schema=False)
+async def home_page(request: Call) -> Answer:
+    """Says who is signed in and where the API is."""
+    principal = doorkeeper_of(request).principal(fields_of(request.scope))
+    who = "Nobody is signed in: open the link that the start of the server has printed."
+    if principal is not None:
+        places = ", ".join(one.slug for one in principal.memberships)
+        who = f"Signed in as {principal.user_id} in {places}."
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Quartermaster</title>"
+        f"<h1>Quartermaster</h1><p>{html.escape(who)}</p>"
+        "<p>The API is under <code>/api/v1</code>; <a href=/schema>/schema</a> describes it.</p></html>"
+    )
+    return Answer(200, page.encode(), media_type=HTML)
+
+
+def _cookie(name: str, text: str) -> str:
+    return f"{name}={text}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def _whoami(principal: Principal) -> Whoami:
+    return Whoami(
+        user_id=principal.user_id,
+        workspaces=[
+            {"workspace_id": one.workspace_id, "slug": one.slug, "role": one.role.name}
+            for one in principal.memberships
+        ],
+    )

@@ -1,0 +1,97 @@
+"""The application: every route, behind one edge and one guard."""
+
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from quartermaster import __version__
+from quartermaster.api import access, eval, health, journal, missions, problems
+from quartermaster.api.edge import Edge, accepted_hosts
+from quartermaster.api.idempotency import new_keys
+from quartermaster.api.services import Services
+from quartermaster.api.streams import Streams
+from quartermaster.store.access import Role
+
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    access.open_session,
+    access.show_session,
+    access.close_session,
+    access.log_in,
+    access.home_page,
+    eval.queue_replay,
+    eval.queue_regression,
+    eval.list_runs,
+    eval.stream_runs,
+    eval.show_run,
+    eval.cancel_run,
+    missions.list_missions,
+    missions.show_mission,
+    missions.show_trajectory,
+    journal.list_entries,
+    journal.count_entries,
+    journal.show_entry,
+    journal.add_entries,
+    health.show_liveness,
+    health.show_readiness,
+    health.show_schema,
+)
+
+
+def make_application(services: Services) -> Litestar:
+    """The whole HTTP API over the given services."""
+    _require_roles(ROUTES)
+    application = Litestar(
+        ROUTES,
+        guards=[access.authorise],
+        after_response=access.note_use,
+        exception_handlers=problems.HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,  # read_body has the limit
+        state=State(
+            {
+                "services": services,
+                "doorkeeper": access.Doorkeeper(services),
+                "streams": Streams(),
+                "keys": new_keys(),
+                "describe": partial(describe, ROUTES),
+            }
+        ),
+    )
+    hosts = accepted_hosts(services.host, services.port, services.allowed_hosts)
+    # Middleware of the library comes after its routing; the edge is to come before everything.
+    application.asgi_handler = Edge(application.asgi_handler, hosts)
+    return application
+
+
+def _require_roles(routes: tuple[HTTPRouteHandler, ...]) -> None:
+    for handler in routes:
+        least = handler.opt.get("role")
+        if not isinstance(least, Role) and least not in (access.PUBLIC, access.SIGNED_IN):
+            raise ValueError(f"the route {sorted(handler.paths)} declares no role")
+
+
+def describe(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
+    """OpenAPI 3.1 of the routes, as JSON."""
+    described: Any = Litestar(
+        routes,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Quartermaster",
+            version=__version__,
+            description="Tells you whether your AI agent got worse, from the recordings it leaves behind.",
+            use_handler_docstrings=True,
+            path="/described",  # never served: /schema is a route of our own
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"token": []}],
+        ),
+    )
+    return msgspec.json.encode(described.openapi_schema.to_schema())

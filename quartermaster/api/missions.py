@@ -1,0 +1,168 @@
+"""Missions over HTTP: list, read, walk."""
+
+from typing import Any, Final
+
+import msgspec
+from litestar import get
+from litestar.params import FromPath
+
+from quartermaster import evaluate
+from quartermaster.api.access import Call, query_of, services_of
+from quartermaster.api.answers import Answer, answer
+from quartermaster.api.bodies import Query
+from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, operation
+from quartermaster.api.edge import ENCODED_SLASH
+from quartermaster.api.problems import not_found
+from quartermaster.api.rows import mission_detail, mission_row, step_row
+from quartermaster.store import missions, sources, trajectory
+from quartermaster.store.access import Role
+from quartermaster.store.database import Connection
+
+DEFAULT_LIMIT: Final = 100
+STEP_LIMIT: Final = 1_000
+DEFAULT_STEPS: Final = 200
+
+_OUTCOMES: Final = ("succeeded", "failed", "aborted", "timed_out", "limit_reached")
+_LAST_STEP: Final = 999_999_999
+_ASSESSMENT_SECONDS: Final = 30.0
+
+
+class MissionList(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of missions, last changed first. `next_cursor` is there when there is more."""
+
+    rows: list[dict[str, Any]]
+    count: int
+    limit: int
+    next_cursor: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class MissionDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One mission; beside these fields everything that a list shows."""
+
+    mission_id: str
+    steps: int
+    goal_reached: bool
+    signature: str
+    signatures: dict[str, str]
+    metrics: list[dict[str, Any]]
+    failure_modes: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+
+
+class Trajectory(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of steps. `next_from` is there when the window is full."""
+
+    mission_id: str
+    steps: list[dict[str, Any]]
+    count: int
+    next_from: int | msgspec.UnsetType = msgspec.UNSET
+
+
+@get(
+    "/api/v1/missions",
+    opt={"role": Role.VIEWER},
+    operation_class=operation(
+        query={
+            **dict.fromkeys(("q", "task", "variant", "outcome", "format"), TEXT),
+            "since": TIME,
+            "until": TIME,
+            "cursor": CURSOR,
+            "limit": integer(1, missions.LIST_LIMIT, DEFAULT_LIMIT),
+        }
+    ),
+    responses=described({200: MissionList}, 400, 401, 403, 503),
+    tags=["missions"],
+)
+async def list_missions(request: Call) -> Answer:
+    """The missions of the workspace, last changed first."""
+    query = Query(query_of(request))
+    filters = missions.MissionFilter(
+        q=query.text("q"),
+        task=query.text("task"),
+        variant=query.text("variant"),
+        outcome=query.choice("outcome", _OUTCOMES),
+        format=query.text("format"),
+        since=query.instant("since"),
+        until=query.instant("until"),
+        cursor=query.text("cursor"),
+        limit=query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_LIMIT),
+    )
+    workspace = request.auth.workspace
+    page = await services_of(request).database.read(
+        lambda connection: missions.list_missions(connection, workspace, filters)
+    )
+    return answer(
+        MissionList(
+            rows=[mission_row(mission) for mission in page.rows],
+            count=len(page.rows),
+            limit=filters.limit,
+            next_cursor=page.next_cursor or msgspec.UNSET,
+        )
+    )
+
+
+@get(
+    "/api/v1/missions/{mission_id:str}",
+    opt={"role": Role.VIEWER},
+    operation_class=operation(),
+    responses=described({200: MissionDetail}, 400, 401, 403, 404, 503),
+    tags=["missions"],
+)
+async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
+    """One mission judged alone: metrics, failure modes with their steps, signatures, and its sources."""
+    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
+
+    def look_up(connection: Connection) -> dict[str, Any] | None:
+        mission = missions.find_mission(connection, workspace, wanted)
+        if mission is None:
+            return None
+        assessment = evaluate.assess_mission(
+            connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check
+        )
+        return mission_detail(
+            mission,
+            assessment,
+            outcomes=missions.outcomes_of(connection, mission.key),
+            sources=sources.sources_of(connection, mission.key),
+        )
+
+    detail = await services_of(request).database.read(look_up, seconds=_ASSESSMENT_SECONDS)
+    if detail is None:
+        raise not_found("mission")
+    return answer(detail)
+
+
+@get(
+    "/api/v1/missions/{mission_id:str}/trajectory",
+    opt={"role": Role.VIEWER},
+    operation_class=operation(
+        query={"from": integer(0, _LAST_STEP, 0), "limit": integer(1, STEP_LIMIT, DEFAULT_STEPS)}
+    ),
+    responses=described({200: Trajectory}, 400, 401, 403, 404, 503),
+    tags=["missions"],
+)
+async def show_trajectory(request: Call, mission_id: FromPath[str]) -> Answer:
+    """A window of the steps of a mission, in order."""
+    query = Query(query_of(request))
+    start = query.number("from", least=0, most=_LAST_STEP, default=0)
+    limit = query.number("limit", least=1, most=STEP_LIMIT, default=DEFAULT_STEPS)
+    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
+
+    def look_up(connection: Connection) -> list[trajectory.StepView] | None:
+        mission = missions.find_mission(connection, workspace, wanted)
+        if mission is None:
+            return None
+        return trajectory.trajectory_window(connection, mission.key, start, limit)
+
+    steps = await services_of(request).database.read(look_up)
+    if steps is None:
+        raise not_found("mission")
+    return answer(
+        Trajectory(
+            mission_id=wanted,
+            steps=[step_row(step) for step in steps],
+            count=len(steps),
+            next_from=start + limit if len(steps) == limit else msgspec.UNSET,
+        )
+    )

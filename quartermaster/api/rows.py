@@ -1,0 +1,86 @@
+"""Missions and steps as clients read them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from quartermaster.core.assessment import Assessment
+from quartermaster.core.journal import format_instant
+from quartermaster.core.trajectory import PICODOLLARS
+from quartermaster.store.missions import Mission
+from quartermaster.store.trajectory import StepView
+
+
+def mission_row(mission: Mission) -> dict[str, Any]:
+    """A mission in a list. What cannot be said is null: tokens and cost, unless every call has them."""
+    return {
+        "mission_id": mission.mission_id,
+        "format": mission.format,
+        "title": mission.title,
+        "task": mission.task,
+        "variant": mission.variant,
+        "trial": mission.trial,
+        "agent": mission.agent,
+        "model": mission.model,
+        "version": mission.version,
+        "commit": mission.commit_id,
+        "parent_mission_id": mission.parent_mission_id,
+        "labels": mission.labels,
+        "outcome": mission.outcome,
+        "outcome_origin": mission.outcome_origin,
+        "reward": mission.reward,
+        "started_at": _time(mission.started_at),
+        "ended_at": _time(mission.ended_at),
+        "entries": mission.entries,
+        "model_calls": mission.model_calls,
+        "total_tokens": mission.total_tokens,
+        "total_cost_usd": _dollars(mission.cost),
+        "created_at": format_instant(mission.created_at),
+        "changed_at": format_instant(mission.changed_at),
+    }
+
+
+def mission_detail(
+    mission: Mission,
+    assessment: Assessment,
+    *,
+    outcomes: Iterable[dict[str, Any]],
+    sources: Iterable[msgspec.Struct],
+) -> dict[str, Any]:
+    """A mission with everything that was found out about it alone."""
+    return mission_row(mission) | {
+        "outcomes": list(outcomes),
+        "steps": assessment.steps,
+        "goal_reached": assessment.goal_reached,
+        "signature": assessment.signature,
+        "signatures": msgspec.to_builtins(assessment.layers),
+        "metrics": msgspec.to_builtins(assessment.metrics),
+        "failure_modes": msgspec.to_builtins(assessment.findings),
+        "sources": msgspec.to_builtins(list(sources)),
+    }
+
+
+def step_row(step: StepView) -> dict[str, Any]:
+    """One step of a trajectory. `success` is null where no outcome is known."""
+    return {
+        "index": step.index,
+        "entry_id": step.entry_id,
+        "ended_by": step.ended,
+        "ts": format_instant(step.instant),
+        "entry_type": step.entry_type,
+        "tool": step.tool,
+        "success": step.success,
+        "severity": step.severity,
+        "tokens": step.tokens,
+        "cost_usd": _dollars(step.cost),
+        "duration_ms": step.duration_ms,
+    }
+
+
+def _time(instant: int | None) -> str | None:
+    return None if instant is None else format_instant(instant)
+
+
+def _dollars(picodollars: int | None) -> float | None:
+    return None if picodollars is None else picodollars / PICODOLLARS

@@ -1,0 +1,33 @@
+"""What the application is given by whoever starts it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+if TYPE_CHECKING:
+    from quartermaster.ingest import Ingester
+    from quartermaster.jobs import Supervisor
+    from quartermaster.store.database import Database
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that handlers use and do not own.
+
+    `host` and `port` are what the server is bound to; `allowed_hosts` are further values of the Host
+    header, with their port. `now` gives nanoseconds since 1970, `ready` the reasons for not being
+    ready. `stopping` ends every open stream.
+    """
+
+    database: "Database"
+    supervisor: "Supervisor"
+    ingester: "Ingester | None"
+    now: Callable[[], int]
+    ready: Callable[[], list[str]]
+    stopping: anyio.Event
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...] = ()
+    body_limit_bytes: int = 16 * 1024 * 1024
+    heartbeat_seconds: float = 15.0
