@@ -6,11 +6,11 @@ their lines stand in the session's own file. Results of calls that the file neve
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal
 
 import msgspec
 
-from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters import LineAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._claude_code_lines import Line, Message, decode_line
 from quartermaster.adapters._claude_code_session import Moment, Session
@@ -80,7 +80,7 @@ class ClaudeCode:
     """Session files of Claude Code, under `~/.claude/projects` or elsewhere."""
 
     name = "claude_code"
-    line_based = True
+    line_based: Literal[True] = True
     keeps_bytes = False
     revisable = True
 
@@ -97,10 +97,6 @@ class ClaudeCode:
     def line_reader(self) -> ClaudeCodeReader:
         """A fresh reader."""
         return ClaudeCodeReader()
-
-    def read_document(self, document: bytes) -> NoReturn:
-        """Never: this format is read line by line."""
-        raise NotImplementedError
 
 
 class _Probe(msgspec.Struct, rename="camel", gc=False):
@@ -145,4 +141,4 @@ def _is_id(value: Any) -> bool:
     return type(value) is str and 0 < len(value) <= ID_LIMIT and not value.isspace()
 
 
-ADAPTER: Final = ClaudeCode()
+ADAPTER: Final[LineAdapter] = ClaudeCode()

@@ -1,11 +1,11 @@
 """The native journal as NDJSON: one entry a line, kept byte for byte."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NoReturn
+from collections.abc import Iterable
+from typing import Any, Final, Literal
 
 import msgspec
 
-from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters import LineAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._json import split_concatenated
 from quartermaster.adapters.native_document import ADAPTER as DOCUMENT
@@ -48,7 +48,7 @@ class Native:
     """One entry a line. A line that does not decode may be several: see `split_concatenated`."""
 
     name = "native"
-    line_based = True
+    line_based: Literal[True] = True
     keeps_bytes = True
     revisable = False
 
@@ -74,10 +74,6 @@ class Native:
         """A fresh reader."""
         return NativeReader()
 
-    def read_document(self, document: bytes) -> Iterator[NoReturn]:
-        """Never: this format is read line by line."""
-        raise NotImplementedError
-
 
 def _is_entry(probe: _Probe) -> bool:
     if type(probe.entry_type) is not str:
@@ -85,4 +81,4 @@ def _is_entry(probe: _Probe) -> bool:
     return type(probe.ts) is str or type(probe.workspace_id) is str
 
 
-ADAPTER: Final = Native()
+ADAPTER: Final[LineAdapter] = Native()

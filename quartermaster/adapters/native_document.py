@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final, NoReturn
+from typing import Final, Literal
 
-from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 
 _LOOKED_AT: Final = 3
@@ -17,7 +17,7 @@ class NativeDocument:
     """Every record is the bytes of one element of the document, in the order of the document."""
 
     name = "native_document"
-    line_based = False
+    line_based: Literal[False] = False
     keeps_bytes = True
     revisable = False
 
@@ -30,10 +30,6 @@ class NativeDocument:
                 begins_entry(head, span.start) for span in islice(json.elements(head, array), _LOOKED_AT)
             )
         return _SPREAD_OUT.match(head, start) is not None and begins_entry(head, start)
-
-    def line_reader(self) -> NoReturn:
-        """Never: a document is read whole."""
-        raise NotImplementedError
 
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
         """The elements as records; what is no object, or not there in full, as rejected ranges."""
@@ -87,4 +83,4 @@ def _read(document: bytes, span: json.Span) -> Record | RejectedLine:
     return Record(document[start:end], start, end - start)
 
 
-ADAPTER: Final = NativeDocument()
+ADAPTER: Final[DocumentAdapter] = NativeDocument()

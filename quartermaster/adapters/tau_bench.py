@@ -9,11 +9,11 @@ import ast
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal
 
 import msgspec
 
-from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
 from quartermaster.core.journal import format_instant, minted_id
@@ -163,7 +163,7 @@ class TauBench:
     """Result lists of tau-bench and of forks that changed how they write calls and errors."""
 
     name = "tau_bench"
-    line_based = False
+    line_based: Literal[False] = False
     keeps_bytes = False
     revisable = True
 
@@ -175,10 +175,6 @@ class TauBench:
         return any(
             _begins_record(head, span.start) for span in islice(json.elements(head, start), _LOOKED_AT)
         )
-
-    def line_reader(self) -> NoReturn:
-        """Never: a document is read whole."""
-        raise NotImplementedError
 
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
         """The entries of each record; a malformed one costs itself."""
@@ -306,4 +302,4 @@ def _command(call_id: str, tool: str, phase: str) -> dict[str, Any]:
     return {"command": tool, "phase": phase, "call_id": call_id}
 
 
-ADAPTER: Final = TauBench()
+ADAPTER: Final[DocumentAdapter] = TauBench()

@@ -181,9 +181,6 @@ def test_how_a_real_session_stands(name: str, outcome: str | None):
     assert outcome_of(recording(name)) == outcome
 
 
-# --- single lines, in the format of the sample session
-
-
 def line(kind: str, seconds: int, **more: Any) -> dict[str, Any]:
     return {
         "type": kind,
