@@ -37,7 +37,8 @@ GROUP_LIMIT: Final = 500
 
 _FIXED_SQLITE: Final = (3, 51, 3)
 _PAGES_BETWEEN_CHECKPOINTS: Final = 4000
-_STOP: Final = None
+_STOP: Final = "stop"
+_CHECKPOINT: Final = "checkpoint"
 
 
 def sqlite_version() -> str:
@@ -144,7 +145,7 @@ class Database:
         prepare(path)
         self.path = path
         self._checkpoints = checkpoints  # False: beside a process that has the file open and does them
-        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[_Change | str] = queue.SimpleQueue()
         self._writer = connect(path, writable=True)
         if not checkpoints:
             self._writer.execute("pragma wal_autocheckpoint = 0")
@@ -202,6 +203,10 @@ class Database:
         """Run a query of one row by its key on the event loop's own reader (microseconds)."""
         return query(self._here)
 
+    def checkpoint(self) -> None:
+        """Soon put the write-ahead log into the database file and empty it; call when nothing is going on."""
+        self._changes.put(_CHECKPOINT)
+
     def is_writing(self) -> bool:
         """Whether the writing thread is alive and has met no fatal error."""
         return self._thread.is_alive() and self.failure is None
@@ -245,15 +250,18 @@ class Database:
         stopping = False
         while not stopping:
             group: list[_Change] = []
-            change = self._changes.get()
-            while change is not _STOP:
-                group.append(change)
+            taken = self._changes.get()
+            while isinstance(taken, _Change):
+                group.append(taken)
                 if len(group) >= GROUP_LIMIT or self._changes.empty():
                     break
-                change = self._changes.get()
-            stopping = change is _STOP
+                taken = self._changes.get()
             if group:
                 self._commit(group)
+            if taken is _CHECKPOINT:
+                with suppress(sqlite3.Error):
+                    self._writer.execute("pragma wal_checkpoint(truncate)")
+            stopping = taken is _STOP
 
     def _commit(self, group: list[_Change]) -> None:
         error: BaseException | None = None

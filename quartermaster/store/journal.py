@@ -44,11 +44,11 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """What became of a batch: counts, the indexes of rejected entries with the reason, new names."""
+    """What became of a batch: counts, the indexes of those in conflict or rejected, new names."""
 
     accepted: int
     duplicate: int
-    conflicting: int
+    conflicts: tuple[int, ...]
     rejected: tuple[tuple[int, str], ...]
     missions: frozenset[int]
     names: dict[str, int]
@@ -139,9 +139,9 @@ def append_decoded(
     first one stays, unless `revisable`: then the later telling replaces the earlier one in the
     trajectory, and both stay in the journal. `known_names` are numbers of texts from earlier commits.
     """
-    fresh, duplicate, conflicting, revisions = _sort_out(connection, workspace, decoded, revisable=revisable)
+    fresh, duplicate, conflicts, revisions = _sort_out(connection, workspace, decoded, revisable=revisable)
     if not fresh:
-        return Appended(0, duplicate, conflicting, (), frozenset(), {})
+        return Appended(0, duplicate, conflicts, (), frozenset(), {})
     homes = _find_homes(connection, workspace, fresh)
     states = missions.open_missions(
         connection, workspace, dict.fromkeys(homes), format_name=format_name, now=now
@@ -157,7 +157,7 @@ def append_decoded(
     return Appended(
         len(fresh),
         duplicate,
-        conflicting,
+        conflicts,
         (),
         frozenset(state.key for state in states.values()),
         numbers.added,
@@ -187,15 +187,16 @@ def _known_keys(connection: Connection, workspace: int, keys: Sequence[EntryKey]
 
 def _sort_out(
     connection: Connection, workspace: int, decoded: Sequence[Decoded], *, revisable: bool
-) -> tuple[list[Decoded], int, int, list[tuple[EntryKey, Decoded]]]:
-    """New entries, the counts of duplicates and conflicts, and which known id each revision replaces."""
+) -> tuple[list[Decoded], int, tuple[int, ...], list[tuple[EntryKey, Decoded]]]:
+    """New entries, the count of duplicates, the indexes of conflicts, and which id each revision replaces."""
     known = _known_keys(connection, workspace, [one.key for one in decoded])
     fresh: list[Decoded] = []
     batch: dict[EntryKey, Decoded] = {}
     revisions: list[tuple[EntryKey, Decoded]] = []
-    duplicate = conflicting = 0
+    conflicts: list[int] = []
+    duplicate = 0
     raws = RawReader(connection)
-    for one in decoded:
+    for index, one in enumerate(decoded):
         earlier = batch.get(one.key) or known.get(one.key)
         if earlier is None:
             batch[one.key] = one
@@ -203,7 +204,7 @@ def _sort_out(
         elif earlier.checksum == one.checksum or _says_the_same(connection, raws, earlier, one):
             duplicate += 1
         elif not revisable:
-            conflicting += 1
+            conflicts.append(index)
         else:
             revision = _revision_of(one)
             if revision.key in batch or _known_keys(connection, workspace, [revision.key]):
@@ -212,7 +213,7 @@ def _sort_out(
                 batch[revision.key] = revision
                 fresh.append(revision)
                 revisions.append((one.key, revision))
-    return fresh, duplicate, conflicting, revisions
+    return fresh, duplicate, tuple(conflicts), revisions
 
 
 def _says_the_same(

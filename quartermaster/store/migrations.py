@@ -95,9 +95,7 @@ create table mission (
     cost integer not null default 0,    -- picodollars, recorded ones only
     next_sequence integer not null default 0,
     tail_entries integer not null default 0,
-    revision integer not null default 0, -- rises with every change: a summary of an older one is stale
-    summary blob,                       -- JSON, computed when the mission is quiet
-    summary_revision integer,
+    revision integer not null default 0, -- rises with every change
     created_at integer not null,
     changed_at integer not null,
     unique (workspace, mission_id)
@@ -192,7 +190,7 @@ create table source (
     path blob not null,
     generation integer not null default 0,
     format text,
-    state text not null,                -- reading, complete, waiting, unrecognised, failed, vanished
+    state text not null,                -- of store.sources.STATES
     reason text,
     device integer,
     inode integer,
@@ -203,7 +201,7 @@ create table source (
     head_length integer not null default 0,
     head_digest blob,
     tail_digest blob,
-    skipping integer not null default 0,  -- bytes of a line over the limit that were passed over so far
+    skipped integer not null default 0,   -- bytes passed over so far of a line over the limit
     anonymous integer not null default 0, -- entries that came without an id
     accepted integer not null default 0,
     duplicate integer not null default 0,

@@ -356,6 +356,14 @@ def _text(value: Any) -> str | None:
     return value[:2_000] if isinstance(value, str) and value else None
 
 
+def quiet_tails(connection: Connection, before: int, limit: int = 200) -> list[tuple[int, int, int]]:
+    """Missions with an open tail that have not changed since an instant: key, next sequence, tail length."""
+    return connection.execute(
+        "select id, next_sequence, tail_entries from mission where tail_entries > 0 and changed_at < ? limit ?",
+        (before, limit),
+    ).fetchall()
+
+
 def outcomes_of(connection: Connection, mission: int) -> list[dict[str, Any]]:
     """Every outcome that somebody told, with who it was."""
     rows = connection.execute(

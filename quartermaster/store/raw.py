@@ -38,11 +38,22 @@ def append_raws(
 
 
 def close_tail(connection: Connection, mission: int, next_sequence: int, tail_entries: int) -> None:
-    """Compress the tail of a mission that has gone quiet into one block."""
-    if tail_entries:
-        raws = _take_tail(connection, mission)
-        _insert_block(connection, mission, next_sequence - tail_entries, raws)
-        connection.execute("update mission set tail_entries = 0 where id = ?", (mission,))
+    """Compress the tail of a mission that has gone quiet; it joins the last block while that is not full."""
+    if not tail_entries:
+        return
+    first = next_sequence - tail_entries
+    raws = _take_tail(connection, mission)
+    last = connection.execute(
+        "delete from block where mission = ? and entries < ? and first_sequence ="
+        " (select max(first_sequence) from block where mission = ?) returning first_sequence, data",
+        (mission, BLOCK_ENTRIES, mission),
+    ).fetchone()
+    if last is not None:
+        first = int(last[0])
+        raws = [*unpack(zstandard.ZstdDecompressor().decompress(last[1])), *raws]
+    for offset in range(0, len(raws), BLOCK_ENTRIES):
+        _insert_block(connection, mission, first + offset, raws[offset : offset + BLOCK_ENTRIES])
+    connection.execute("update mission set tail_entries = 0 where id = ?", (mission,))
 
 
 def _take_tail(connection: Connection, mission: int) -> list[bytes]:

@@ -61,7 +61,7 @@ def ids(entries: tuple[bytes, ...]) -> list[str]:
 def test_the_same_entry_twice_is_one_entry(connection: Connection) -> None:
     assert append(connection, 1, [raw_entry(1), raw_entry(1)], now=1).duplicate == 1
     again = append(connection, 1, [raw_entry(1)], now=2)
-    assert (again.accepted, again.duplicate, again.conflicting) == (0, 1, 0)
+    assert (again.accepted, again.duplicate, again.conflicts) == (0, 1, ())
     assert count_entries(connection, 1, JournalFilter()) == 1
 
 
@@ -73,7 +73,7 @@ def test_the_same_content_in_other_bytes_is_a_duplicate(connection: Connection) 
 
 def test_another_body_under_a_known_id_is_a_conflict_and_the_first_stays(connection: Connection) -> None:
     append(connection, 1, [raw_entry(1)], now=1)
-    assert append(connection, 1, [raw_entry(1, summary="other")], now=2).conflicting == 1
+    assert append(connection, 1, [raw_entry(1, summary="other")], now=2).conflicts == (0,)
     assert find_entry(connection, 1, "j_0000000000000001") == raw_entry(1)
 
 

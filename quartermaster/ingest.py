@@ -1,0 +1,668 @@
+"""Files become entries: once when asked to, or for as long as the daemon runs.
+
+The scan is the mechanism: it compares every file of an inbox with what the database says of it. Events
+of the file system only make it sooner, because watchers lose them without a word.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+import watchfiles
+from anyio.abc import TaskStatus
+
+from quartermaster.adapters import Record, RejectedLine
+from quartermaster.adapters.native import ADAPTER as NATIVE
+from quartermaster.adapters.native_document import ADAPTER as NATIVE_DOCUMENT
+from quartermaster.core.journal import minted_id
+from quartermaster.errors import NotFound, Rejected, StorageBusy
+from quartermaster.recording import Batch, Recording, Refused
+from quartermaster.store import access, journal, missions, raw, sources
+from quartermaster.store.database import Connection, Database
+from quartermaster.store.sources import Source, SourceLedger
+
+LINE_LIMIT_BYTES: Final = 16 << 20
+_BATCH_ENTRIES: Final = 2_000
+_BATCH_SECONDS: Final = 0.1
+_BATCH_FILES: Final = 256
+_OPEN_RECORDINGS: Final = 256
+_KNOWN_NAMES: Final = 100_000
+_REST_SECONDS: Final = 1.0
+_TAIL_REST_SECONDS: Final = 10.0
+_RECENT_NANOSECONDS: Final = 60 * 10**9
+_BUSY_SECONDS: Final = 0.2
+_SCAN_SHARE: Final = 0.05
+"""Share of the time that scanning may take at the most."""
+
+_DEBOUNCE_MILLISECONDS: Final = 30
+_STEP_MILLISECONDS: Final = 5
+_HINT_LIMIT: Final = 10_000
+"""Paths that events may name before a scan is cheaper."""
+
+_LINKS: Final = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+_CONFLICT: Final = "another entry of this id is kept already"
+_IGNORED_ENDINGS: Final = (b"~", b".swp", b".tmp", b".part", b".crdownload")
+
+log = structlog.get_logger("ingest")
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    """A folder that is watched, read-only, and the workspace (id or slug) that its files belong to."""
+
+    path: Path
+    workspace: str
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an ingest has come: files and bytes, of how many."""
+
+    files: int
+    of_files: int
+    bytes_read: int
+    of_bytes: int
+    entries: int
+
+
+class RejectedEntry(msgspec.Struct, frozen=True):
+    """An entry that was not accepted: its line (or its place in an array) from 1, and why."""
+
+    line: int
+    reason: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of entries that were handed in."""
+
+    accepted: int
+    duplicate: int
+    rejected: tuple[RejectedEntry, ...]
+
+
+class _Journalist:
+    """Keeps batches in one transaction each, and remembers the numbers of names that were committed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._names: dict[str, int] = {}
+
+    def keep(self, workspace: int, batches: Sequence[Batch]) -> list[Source]:
+        """The sources as they stand after the commit, in the order of the batches."""
+        added: dict[str, int] = {}
+
+        def change(connection: Connection) -> list[Source]:
+            added.clear()
+            now = time.time_ns()
+            return [self._keep_one(connection, workspace, batch, added, now) for batch in batches]
+
+        saved = self._database.write_blocking(change)
+        if len(self._names) > _KNOWN_NAMES:
+            self._names.clear()
+        self._names.update(added)
+        return saved
+
+    def _keep_one(
+        self, connection: Connection, workspace: int, batch: Batch, added: dict[str, int], now: int
+    ) -> Source:
+        appended = journal.append_decoded(
+            connection,
+            workspace,
+            batch.decoded,
+            revisable=batch.revisable,
+            format_name=batch.source.format,
+            known_names=self._names,
+            now=now,
+        )
+        added.update(appended.names)
+        source = msgspec.structs.replace(
+            batch.source,
+            accepted=batch.source.accepted + appended.accepted,
+            duplicate=batch.source.duplicate + appended.duplicate,
+            conflicting=batch.source.conflicting + len(appended.conflicts),
+            rejected=batch.source.rejected + len(batch.rejections),
+        )
+        source.id = sources.save_source(connection, workspace, source, batch.read_from, now)
+        sources.keep_rejections(connection, source.id, source.generation, batch.rejections)
+        sources.add_missions(connection, source.id, appended.missions)
+        if batch.archive is not None:
+            sources.keep_bytes(connection, source.id, source.generation, batch.read_from[1], batch.archive)
+            if batch.whole_document:
+                sources.drop_older_bytes(connection, source.id, source.generation)
+        return source
+
+
+class _Reading:
+    """A set of recordings being read in turns, a piece of each, so that a large one starves no other."""
+
+    def __init__(self, database: Database, *, line_limit_bytes: int) -> None:
+        self._database = database
+        self._journalist = _Journalist(database)
+        self._line_limit = line_limit_bytes
+        self._open: OrderedDict[tuple[int, Path], Recording] = OrderedDict()
+        self.at_rest = False
+
+    def open(self, workspace: int, names: frozenset[str], root: Path, path: Path) -> Recording:
+        """The recording of a path, as it was left or as the database knows it."""
+        recording = self._open.get((workspace, path))
+        if recording is None:
+            source = self._database.read_blocking(
+                lambda connection: sources.find_source(connection, workspace, os.fsencode(path))
+            )
+            recording = Recording(
+                root, path, source, workspace_names=names, line_limit_bytes=self._line_limit
+            )
+            self._open[workspace, path] = recording
+        self._open.move_to_end((workspace, path))
+        return recording
+
+    def read_some(self, workspace: int, recordings: Sequence[Recording]) -> list[tuple[Recording, bool]]:
+        """Read a piece of each recording and keep it all in one transaction.
+
+        Answers the recordings that were looked at, each with whether there is more to read at once; those
+        behind are left for the next turn when the batch is full.
+        """
+        began = time.monotonic()
+        looked_at: list[tuple[Recording, bool]] = []
+        batches: list[tuple[Recording, Batch]] = []
+        entries = 0
+        for recording in recordings[:_BATCH_FILES]:
+            batch = self._read(recording)
+            looked_at.append((recording, batch is not None and batch.more))
+            if batch is not None:
+                batches.append((recording, batch))
+                entries += len(batch.decoded)
+            if entries >= _BATCH_ENTRIES or time.monotonic() - began > _BATCH_SECONDS:
+                break
+        if not self._keep(workspace, batches):
+            return [(recording, True) for recording, _ in looked_at]
+        return looked_at
+
+    def finish(self, workspace: int, recordings: Sequence[Recording]) -> None:
+        """Say what can be said of recordings that are at rest."""
+        batches = [(one, batch) for one in recordings if (batch := one.finish()) is not None]
+        self._keep(workspace, batches)
+
+    def close_oldest(self) -> None:
+        """Forget the recordings that have rested longest, when many are open."""
+        while len(self._open) > _OPEN_RECORDINGS:
+            key = next((key for key, one in self._open.items() if not one.awaits_finish), None)
+            if key is None:
+                return
+            del self._open[key]
+
+    def awaiting_finish(self) -> Iterator[tuple[int, Recording]]:
+        """Open recordings of which something can be said once they are at rest."""
+        return ((key[0], one) for key, one in self._open.items() if one.awaits_finish)
+
+    def _read(self, recording: Recording) -> Batch | None:
+        try:
+            return recording.read(now=time.time_ns(), at_rest=self.at_rest)
+        except Refused as refusal:
+            return _told(recording, refusal.state, str(refusal))
+        except FileNotFoundError:
+            return _told(recording, "vanished", "the file was removed") if recording.source.id else None
+        except OSError as error:
+            return _told(recording, "refused" if error.errno in _LINKS else "failed", _why(error))
+
+    def _keep(self, workspace: int, batches: Sequence[tuple[Recording, Batch]]) -> bool:
+        if not batches:
+            return True
+        try:
+            saved = self._journalist.keep(workspace, [batch for _, batch in batches])
+        except StorageBusy as busy:
+            log.warning("ingest waits", reason=str(busy))
+            self._forget(workspace, [recording for recording, _ in batches])
+            time.sleep(_BUSY_SECONDS)
+            return False
+        for (recording, batch), source in zip(batches, saved, strict=True):
+            recording.committed(source)
+            if batch.decoded or batch.rejections:
+                _log_batch(recording, batch, source)
+        return True
+
+    def _forget(self, workspace: int, recordings: Sequence[Recording]) -> None:
+        for recording in recordings:
+            recording.forget()
+            path = recording.source.path
+            recording.source = self._database.read_blocking(
+                partial(sources.find_source, workspace=workspace, path=path)
+            ) or Source(path=path)
+
+
+def _why(error: OSError) -> str:
+    if error.errno in _LINKS:
+        return "symbolic links are not followed"
+    if isinstance(error, PermissionError):
+        return "the file may not be read; change its permissions"
+    return f"the file cannot be read: {os.strerror(error.errno or 0)}"
+
+
+def _told(recording: Recording, state: sources.State, reason: str) -> Batch | None:
+    """A batch that only files the state of a source; None when that is known already."""
+    recording.awaits_finish = False
+    known = recording.source
+    source = msgspec.structs.replace(known, state=state, reason=reason)
+    with suppress(OSError):
+        status = recording.path.lstat()
+        source.inode, source.device = status.st_ino, status.st_dev
+        source.size, source.modified = status.st_size, status.st_ctime_ns
+    if source.id and source == known:
+        return None
+    return Batch(
+        source=source,
+        read_from=(known.generation, known.position),
+        decoded=[],
+        rejections=[],
+        archive=None,
+        revisable=False,
+        whole_document=False,
+        more=False,
+    )
+
+
+def _log_batch(recording: Recording, batch: Batch, source: Source) -> None:
+    log.info(
+        "ingested",
+        file=os.fsdecode(source.path).encode("utf-8", "backslashreplace").decode(),
+        format=source.format,
+        entries=len(batch.decoded),
+        rejected=len(batch.rejections),
+        state=source.state,
+    )
+
+
+def _files_below(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file of a folder that may be a recording, with its status; links, pipes and sockets too."""
+    folders = [os.fsencode(root)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.name.startswith(b".") or entry.name.endswith(_IGNORED_ENDINGS):
+                        continue
+                    with suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            yield Path(os.fsdecode(entry.path)), entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+
+
+def ingest_paths(
+    database: Database,
+    workspace: int,
+    paths: Sequence[Path],
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    line_limit_bytes: int = LINE_LIMIT_BYTES,
+) -> list[SourceLedger]:
+    """Read files and whole folders to their end; the ledger of each file, in the order of reading.
+
+    Raises NotFound for a path that does not exist. A symbolic link that is named itself is followed,
+    one that is met inside of a folder is not.
+    """
+    names = _names_of(database, workspace)
+    reading = _Reading(database, line_limit_bytes=line_limit_bytes)
+    reading.at_rest = True
+    files = [found for path in paths for found in _found_below(path)]
+    progress = Progress(0, len(files), 0, sum(size for _, _, size in files), 0)
+    done: list[Recording] = []
+    for start in range(0, len(files), _BATCH_FILES):
+        group = files[start : start + _BATCH_FILES]
+        recordings = [reading.open(workspace, names, root, path) for root, path, _ in group]
+        waiting = recordings[:]
+        while waiting:
+            looked_at = reading.read_some(workspace, waiting)
+            waiting = waiting[len(looked_at) :] + [recording for recording, more in looked_at if more]
+            progress = _advanced(progress, done, recordings, len(recordings) - len(waiting))
+            if on_progress is not None:
+                on_progress(progress)
+        reading.finish(workspace, [recording for recording in recordings if recording.awaits_finish])
+        done += recordings
+        reading.close_oldest()
+    ids = [recording.source.id for recording in done if recording.source.id]
+    return database.read_blocking(lambda connection: [sources.ledger_of(connection, one) for one in ids])
+
+
+def _advanced(progress: Progress, done: list[Recording], current: list[Recording], finished: int) -> Progress:
+    everything = [recording.source for recording in chain(done, current)]
+    return msgspec.structs.replace(
+        progress,
+        files=len(done) + finished,
+        bytes_read=sum(source.position for source in everything),
+        entries=sum(source.accepted + source.duplicate for source in everything),
+    )
+
+
+def _found_below(path: Path) -> list[tuple[Path, Path, int]]:
+    try:
+        resolved = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise NotFound(f"no file or folder {str(path)!r}") from None
+    if resolved.is_dir():
+        return sorted((resolved, file, status.st_size) for file, status in _files_below(resolved))
+    return [(resolved.parent, resolved, resolved.lstat().st_size)]
+
+
+def _names_of(database: Database, workspace: int) -> frozenset[str]:
+    """The id and the slug of a workspace: what entries may name as theirs."""
+    found = database.read_blocking(access.list_workspaces)
+    return frozenset(name for one in found if one.key == workspace for name in (one.workspace_id, one.slug))
+
+
+def accept_entries(database: Database, workspace: int, body: bytes) -> Accepted:
+    """Keep native entries that were handed in: one JSON object a line, an array of them, or a document."""
+    names = _names_of(database, workspace)
+    occurrences: Counter[bytes] = Counter()
+
+    def mint(entry: bytes) -> str:
+        occurrences[entry] += 1
+        return minted_id("content", entry, str(occurrences[entry] - 1))
+
+    decoded: list[journal.Decoded] = []
+    places: list[int] = []
+    rejected: list[RejectedEntry] = []
+    for place, record in _handed_in(body):
+        try:
+            if isinstance(record, RejectedLine):
+                raise Rejected(record.reason)
+            decoded.append(journal.decode_entry(record.raw, names, mint))
+            places.append(place)
+        except Rejected as reason:
+            rejected.append(RejectedEntry(place, str(reason)))
+
+    def change(connection: Connection) -> journal.Appended:
+        return journal.append_decoded(
+            connection,
+            workspace,
+            decoded,
+            revisable=False,
+            format_name=NATIVE.name,
+            known_names={},
+            now=time.time_ns(),
+        )
+
+    appended = database.write_blocking(change)
+    rejected += [RejectedEntry(places[index], _CONFLICT) for index in appended.conflicts]
+    return Accepted(appended.accepted, appended.duplicate, tuple(sorted(rejected, key=lambda one: one.line)))
+
+
+def _handed_in(body: bytes) -> Iterator[tuple[int, Record | RejectedLine]]:
+    """Each entry of a body with its line, or its place in an array, from 1."""
+    if body.startswith(b"\xef\xbb\xbf"):
+        body = body[3:]
+    if NATIVE_DOCUMENT.recognises(body, whole=True) or body.lstrip().startswith(b"["):
+        yield from enumerate(NATIVE_DOCUMENT.read_document(body), start=1)
+        return
+    reader = NATIVE.line_reader()
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        for record in reader.read_line(line, 1):
+            yield number, record
+
+
+class Ingester:
+    """Watches inboxes for as long as the daemon runs.
+
+    `inbox_root` holds one folder for each workspace, by slug, which this makes; `inboxes` are further
+    folders. `run` restarts cleanly: what it knows, it knows from the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        inbox_root: Path | None,
+        inboxes: Sequence[Inbox] = (),
+        *,
+        scan_seconds: float = 5.0,
+        line_limit_bytes: int = LINE_LIMIT_BYTES,
+    ) -> None:
+        self._database = database
+        self._inbox_root = inbox_root
+        self._inboxes = tuple(inboxes)
+        self._scan_seconds = scan_seconds
+        self._line_limit = line_limit_bytes
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        self._reading = _Reading(self._database, line_limit_bytes=self._line_limit)
+        self._seen: dict[tuple[int, Path], tuple[int | None, int, int]] = {}
+        self._due: OrderedDict[tuple[int, Path], _Place] = OrderedDict()
+        self._places: tuple[_Place, ...] = ()
+        self._hinted: set[str] = set()
+        self._scan_asked = True
+        self._wake = anyio.Event()
+        self._watching = False
+        self._last_scan_seconds = 0.0
+        self._scanned = anyio.Event()
+
+    def status(self) -> dict[str, Any]:
+        """For readiness and operators: files that wait, whether events arrive, how long a scan takes."""
+        return {
+            "due": len(self._due),
+            "watching": self._watching,
+            "scan_seconds": round(self._last_scan_seconds, 3),
+            "inboxes": len(self._places),
+        }
+
+    def scan_now(self) -> None:
+        """Compare every inbox with the database as soon as may be."""
+        self._scan_asked = True
+        self._wake.set()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Ingest until cancelled. Ready once the first scan has been made."""
+        self._forget_everything()
+        limiter = anyio.CapacityLimiter(1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch)
+            next_scan = next_tails = 0.0
+            while True:
+                now = anyio.current_time()
+                if self._scan_asked or now >= next_scan:
+                    self._scan_asked = False
+                    await anyio.to_thread.run_sync(self._scan, limiter=limiter)
+                    self._scanned.set()
+                    self._scanned = anyio.Event()
+                    pause = max(self._scan_seconds, self._last_scan_seconds / _SCAN_SHARE)
+                    next_scan = anyio.current_time() + pause
+                    task_status.started()
+                    task_status = anyio.TASK_STATUS_IGNORED
+                await anyio.to_thread.run_sync(self._take_turn, limiter=limiter)
+                if now >= next_tails:
+                    next_tails = now + _TAIL_REST_SECONDS / 2
+                    await anyio.to_thread.run_sync(self._close_tails, limiter=limiter)
+                if not self._due and not self._hinted:
+                    await self._rest(next_scan)
+
+    async def _rest(self, until: float) -> None:
+        awaited = any(True for _ in self._reading.awaiting_finish())
+        pause = min(until - anyio.current_time(), _REST_SECONDS if awaited else self._scan_seconds)
+        with anyio.move_on_after(max(pause, 0)):
+            await self._wake.wait()
+        self._wake = anyio.Event()
+
+    def _take_turn(self) -> None:
+        self._take_hints()
+        if self._due:
+            workspace = next(iter(self._due))[0]
+            self._read_some(workspace)
+        self._finish_rested()
+        self._reading.close_oldest()
+
+    def _take_hints(self) -> None:
+        hinted, self._hinted = self._hinted, set()
+        for text in hinted:
+            path = Path(text)
+            place = next((one for one in self._places if path.is_relative_to(one.root)), None)
+            if place is None:
+                continue
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                self._scan_asked = True
+            elif _may_be_recording(path, place.root):
+                self._notice(place, path, status)
+
+    def _notice(self, place: "_Place", path: Path, status: os.stat_result) -> None:
+        key = place.workspace, path
+        looks = status.st_ino, status.st_size, status.st_ctime_ns
+        if self._seen.get(key) != looks:
+            self._seen[key] = looks
+            self._due[key] = place
+
+    def _read_some(self, workspace: int) -> None:
+        chosen: list[tuple[Path, _Place]] = []
+        for (owner, path), place in self._due.items():
+            if owner == workspace:
+                chosen.append((path, place))
+            if len(chosen) >= _BATCH_FILES:
+                break
+        recordings = [self._reading.open(workspace, place.names, place.root, path) for path, place in chosen]
+        looked_at = self._reading.read_some(workspace, recordings)
+        for (recording, more), (path, place) in zip(looked_at, chosen, strict=False):
+            del self._due[workspace, path]
+            if more:
+                self._due[workspace, path] = place
+            elif _may_soon_rest(recording.source):
+                self._seen.pop((workspace, path), None)  # so that the next scan looks again
+
+    def _finish_rested(self) -> None:
+        rested: dict[int, list[Recording]] = {}
+        latest = time.time_ns() - int(_REST_SECONDS * 10**9)
+        for workspace, recording in self._reading.awaiting_finish():
+            if recording.source.modified < latest and (workspace, recording.path) not in self._due:
+                rested.setdefault(workspace, []).append(recording)
+        for workspace, recordings in rested.items():
+            self._reading.finish(workspace, recordings)
+
+    def _close_tails(self) -> None:
+        before = time.time_ns() - int(_TAIL_REST_SECONDS * 10**9)
+        while True:
+            quiet = self._database.read_blocking(lambda connection: missions.quiet_tails(connection, before))
+            if not quiet:
+                return
+            self._database.write_blocking(lambda connection: _close_tails(connection, before))
+
+    def _scan(self) -> None:
+        began = time.monotonic()
+        places = self._current_places()
+        if places != self._places:
+            self._places = places
+        for place in places:
+            for path, status in _files_below(place.root):
+                self._notice(place, path, status)
+        self._last_scan_seconds = time.monotonic() - began
+
+    def _current_places(self) -> tuple["_Place", ...]:
+        """The folders to look into now; the inbox of a workspace that is new is made."""
+        workspaces = self._database.read_blocking(access.list_workspaces)
+        places: list[_Place] = []
+        for workspace in workspaces:
+            names = frozenset((workspace.workspace_id, workspace.slug))
+            roots = [one.path for one in self._inboxes if one.workspace in names]
+            if self._inbox_root is not None:
+                own = self._inbox_root / workspace.slug
+                own.mkdir(mode=0o700, parents=True, exist_ok=True)
+                roots.insert(0, own)
+            for root in roots:
+                with suppress(OSError):
+                    resolved = root.resolve(strict=True)
+                    status = resolved.stat()
+                    places.append(_Place(workspace.key, names, resolved, status.st_dev, status.st_ino))
+        for place in places:
+            if place not in self._places:
+                self._remember(place)
+        return tuple(places)
+
+    def _remember(self, place: "_Place") -> None:
+        known = self._database.read_blocking(
+            lambda connection: sources.known_files(connection, place.workspace)
+        )
+        self._seen.update(
+            ((place.workspace, Path(os.fsdecode(path))), looks) for path, looks in known.items()
+        )
+
+    async def _watch(self) -> None:
+        """Pass on events as hints. When they fail, the scan goes on alone and this tries again."""
+        pause = 1.0
+        while True:
+            places = self._places
+            if not places:
+                await self._scanned.wait()
+                continue
+            try:
+                await self._pass_on_events(places)
+                pause = 1.0
+            except Exception as error:  # it ends on names that are not UTF-8, on limits, on lost roots
+                log.warning("file events lost, scanning only", reason=str(error)[:200], retry_seconds=pause)
+                self._watching = False
+                await anyio.sleep(pause)
+                pause = min(pause * 2, 60.0)
+            self.scan_now()
+
+    async def _pass_on_events(self, places: tuple["_Place", ...]) -> None:
+        changed = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._notice_new_places, places, changed)
+            events = watchfiles.awatch(
+                *{place.root for place in places},
+                watch_filter=None,
+                debounce=_DEBOUNCE_MILLISECONDS,
+                step=_STEP_MILLISECONDS,
+                rust_timeout=1_000,
+                stop_event=changed,
+                ignore_permission_denied=True,
+            )
+            self._watching = True
+            async for batch in events:
+                if len(self._hinted) + len(batch) > _HINT_LIMIT:
+                    self._scan_asked = True
+                else:
+                    self._hinted.update(path for _, path in batch)
+                self._wake.set()
+            tasks.cancel_scope.cancel()
+
+    async def _notice_new_places(self, places: tuple["_Place", ...], changed: anyio.Event) -> None:
+        while self._places == places:
+            await self._scanned.wait()
+        changed.set()
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A watched folder of a workspace; device and inode tell when it was replaced by another."""
+
+    workspace: int
+    names: frozenset[str]
+    root: Path
+    device: int
+    inode: int
+
+
+def _may_be_recording(path: Path, root: Path) -> bool:
+    inner = [os.fsencode(part) for part in path.relative_to(root).parts]
+    return not any(part.startswith(b".") for part in inner) and not inner[-1].endswith(_IGNORED_ENDINGS)
+
+
+def _may_soon_rest(source: Source) -> bool:
+    """Whether a record that is not whole yet was written to a moment ago."""
+    recent = time.time_ns() - source.modified < _RECENT_NANOSECONDS
+    return source.state == "waiting" and source.size > 0 and recent
+
+
+def _close_tails(connection: Connection, before: int) -> None:
+    for mission, next_sequence, tail_entries in missions.quiet_tails(connection, before):
+        raw.close_tail(connection, mission, next_sequence, tail_entries)

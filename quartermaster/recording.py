@@ -1,0 +1,447 @@
+"""One recording on disk that is being read: which bytes are new, and what they say.
+
+A file may grow, be rewritten, rotated, cut off, or be read while half a line is on disk. What was read
+is remembered as a position together with digests of the file's first bytes and of the bytes right
+before the position: while both still agree, the file has only grown, otherwise it is another one and is
+read from its start. Reading anything twice is harmless, because entries have natural keys.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from quartermaster.adapters import (
+    Adapter,
+    DocumentAdapter,
+    LineAdapter,
+    LineReader,
+    Record,
+    RejectedLine,
+    recognise,
+)
+from quartermaster.adapters.native import split_concatenated
+from quartermaster.core.journal import minted_id
+from quartermaster.errors import Rejected
+from quartermaster.store.journal import Decoded, decode_entry
+from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State
+
+CHUNK_BYTES: Final = 1 << 20
+HEAD_BYTES: Final = 256 * 1024
+DOCUMENT_LIMIT_BYTES: Final = 512 << 20
+_DIGESTED_HEAD: Final = 1024
+_DIGESTED_TAIL: Final = 256
+_BYTE_ORDER_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_QUIET_NANOSECONDS: Final = 2 * 10**9
+
+
+class Batch(msgspec.Struct, kw_only=True):
+    """What one reading of a recording has found, to be kept in one transaction with the new position.
+
+    `read_from` is the (generation, position) that the reading started at. `archive` are the bytes read,
+    of formats whose entries are derived.
+    """
+
+    source: Source
+    read_from: tuple[int, int]
+    decoded: list[Decoded]
+    rejections: list[Rejection]
+    archive: bytes | None
+    revisable: bool
+    whole_document: bool
+    more: bool
+
+
+class Refused(Exception):
+    """The file is not to be read; the message says why, the state says how to file it."""
+
+    def __init__(self, state: State, reason: str) -> None:
+        super().__init__(reason)
+        self.state = state
+
+
+@contextmanager
+def opened(root: Path, path: Path) -> Iterator[int]:
+    """A descriptor of a regular file below `root`, following no symbolic link on the way."""
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = -1
+    try:
+        *folders, name = os.fsencode(path.relative_to(root)).split(b"/")
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=directory)
+        yield descriptor
+    finally:
+        os.close(directory)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Recording:
+    """Reads one file piece by piece. Keep it while the file grows: it remembers what it has decoded."""
+
+    def __init__(
+        self,
+        root: Path,
+        path: Path,
+        source: Source | None,
+        *,
+        workspace_names: frozenset[str],
+        line_limit_bytes: int,
+    ) -> None:
+        self.root = root
+        self.path = path
+        self.source = source or Source(path=os.fsencode(path))
+        self._workspace_names = workspace_names
+        self._line_limit = line_limit_bytes
+        self._adapter: Adapter | None = None
+        self._reader: LineReader | None = None
+        self._reader_position = 0
+        self._occurrences: Counter[bytes] = Counter()
+        self._anonymous = 0
+        self.awaits_finish = False
+
+    def read(self, *, now: int, at_rest: bool = False) -> Batch | None:
+        """What is new since the last reading, at most about a mebibyte of lines; None when nothing is.
+
+        `at_rest` says that nobody writes to the file any more. Raises Refused or OSError.
+        """
+        with opened(self.root, self.path) as descriptor:
+            status = os.fstat(descriptor)
+            _check_kind(status)
+            source = self._continued(descriptor, status)
+            at_rest = at_rest or now - status.st_ctime_ns > _QUIET_NANOSECONDS
+            if self._adapter is None:
+                self._adapter = self._recognise(descriptor, status.st_size, at_rest=at_rest)
+                source.format = self._adapter.name
+            if self._adapter.line_based:
+                return self._read_lines(descriptor, source, self._adapter)
+            return self._read_document(descriptor, source, self._adapter, at_rest=at_rest)
+
+    def finish(self) -> Batch | None:
+        """What can be said of a recording that was read to its end and is at rest, such as its outcome."""
+        self.awaits_finish = False
+        if self._reader is None or self._adapter is None:
+            return None
+        decoded, rejections = self._decode(self._reader.finish(), self._adapter)
+        source = msgspec.structs.replace(self.source)
+        if source.state == "reading":
+            source.state = "complete"
+        return self._batch(source, decoded, rejections, self._adapter)
+
+    def committed(self, source: Source) -> None:
+        """The batch is on disk: go on from there."""
+        self.source = source
+
+    def forget(self) -> None:
+        """The batch is not on disk: whoever reads this file next starts from what the database says."""
+        self._reader = None
+        self._adapter = None
+
+    def _continued(self, descriptor: int, status: os.stat_result) -> Source:
+        """The source as this reading starts: of the same generation, or at the start of a new one."""
+        source = msgspec.structs.replace(
+            self.source,
+            device=status.st_dev,
+            inode=status.st_ino,
+            size=status.st_size,
+            modified=status.st_ctime_ns,
+            reason=None,
+        )
+        if source.position and not _only_grew(descriptor, source):
+            self._reader = self._adapter = None
+            source.generation += 1
+            source.position = source.lines = source.skipped = source.head_length = source.anonymous = 0
+            source.head_digest = source.tail_digest = None
+        return source
+
+    def _recognise(self, descriptor: int, size: int, *, at_rest: bool) -> Adapter:
+        if size == 0:
+            raise Refused("waiting", "the file is empty")
+        head = os.pread(descriptor, HEAD_BYTES, 0)
+        if head.startswith(_BYTE_ORDER_MARKS):
+            raise Refused("unrecognised", "the text is UTF-16; save it as UTF-8")
+        adapter = recognise(head, whole=len(head) == size)
+        if adapter is None and len(head) < size and b"\n" not in head:
+            adapter = self._recognise_behind_first_line(descriptor, size)
+        if adapter is not None:
+            return adapter
+        if b"\n" not in head and not at_rest:
+            raise Refused("waiting", "no whole line yet")
+        raise Refused("unrecognised", "no known format of recordings; the file is left as it is")
+
+    def _recognise_behind_first_line(self, descriptor: int, size: int) -> Adapter | None:
+        position = HEAD_BYTES
+        while position < size:
+            chunk = os.pread(descriptor, CHUNK_BYTES, position)
+            newline = chunk.find(b"\n")
+            if newline >= 0:
+                start = position + newline + 1
+                head = os.pread(descriptor, HEAD_BYTES, start)
+                return recognise(head, whole=start + len(head) == size)
+            position += len(chunk) or size
+        return None
+
+    def _read_document(
+        self, descriptor: int, source: Source, adapter: DocumentAdapter, *, at_rest: bool
+    ) -> Batch | None:
+        if source.position == source.size:
+            return None
+        if source.size > DOCUMENT_LIMIT_BYTES:
+            raise Refused("failed", f"the document is larger than {DOCUMENT_LIMIT_BYTES >> 20} MiB")
+        document = _read_all(descriptor, source.size)
+        if not at_rest and not _is_whole(document):
+            raise Refused("waiting", "the document is not whole yet")
+        self._occurrences.clear()
+        decoded, rejections = self._decode(adapter.read_document(document), adapter, data=document)
+        source.position = source.size = len(document)
+        source.lines = document.count(b"\n")
+        source.state = "complete"
+        _remember_digests(descriptor, source)
+        return self._batch(source, decoded, rejections, adapter, archive=document)
+
+    def _read_lines(self, descriptor: int, source: Source, adapter: LineAdapter) -> Batch | None:
+        reader = self._primed_reader(descriptor, source, adapter)
+        chunk, end = self._next_lines(descriptor, source)
+        if not chunk:
+            self.awaits_finish = source.state == "reading" and not adapter.keeps_bytes
+            return None
+        if source.skipped or (not end and len(chunk) > self._line_limit):
+            return self._skip_line(descriptor, source, adapter, chunk)
+        if not end:
+            return self._wait(source, adapter)
+        data = chunk[:end]
+        decoded, rejections = self._decode_lines(reader, data, source, adapter)
+        source.position += end
+        source.lines += data.count(b"\n")
+        source.anonymous = self._anonymous
+        self.awaits_finish = not adapter.keeps_bytes
+        all_read = source.position == source.size
+        source.state = "complete" if all_read and adapter.keeps_bytes else "reading"
+        self._reader_position = source.position
+        _remember_digests(descriptor, source)
+        return self._batch(source, decoded, rejections, adapter, archive=data)
+
+    def _next_lines(self, descriptor: int, source: Source) -> tuple[bytes, int]:
+        """The next bytes, and how many of them are whole lines: 0 when a line is not whole or too long."""
+        chunk = os.pread(descriptor, CHUNK_BYTES, source.position)
+        end = chunk.rfind(b"\n") + 1
+        while not end and chunk and len(chunk) <= self._line_limit and not source.skipped:
+            more = os.pread(descriptor, CHUNK_BYTES, source.position + len(chunk))
+            if not more:
+                break
+            end = len(chunk) + more.rfind(b"\n") + 1 if b"\n" in more else 0
+            chunk += more
+        at_end = source.position + len(chunk) >= source.size
+        if at_end and end < len(chunk) and not source.skipped and _is_whole_object(chunk[end:]):
+            end = len(chunk)
+        return chunk, end
+
+    def _wait(self, source: Source, adapter: Adapter) -> Batch | None:
+        if self.source.state == "waiting" and self.source.size == source.size:
+            return None
+        source.state, source.reason = "waiting", "the last line is not whole yet"
+        return self._batch(source, [], [], adapter)
+
+    def _primed_reader(self, descriptor: int, source: Source, adapter: LineAdapter) -> LineReader:
+        """The reader at the source's position; a fresh one first reads again what was read before."""
+        if self._reader is not None and self._reader_position == source.position:
+            return self._reader
+        self._reader = adapter.line_reader()
+        self._reader_position = source.position
+        self._occurrences.clear()
+        self._anonymous = 0
+        if not adapter.keeps_bytes or source.anonymous:
+            past = msgspec.structs.replace(source, position=0, lines=0)
+            for data in _whole_lines_before(descriptor, source.position):
+                self._decode_lines(self._reader, data, past, adapter)
+                past.position += len(data)
+        return self._reader
+
+    def _decode_lines(
+        self, reader: LineReader, data: bytes, source: Source, adapter: LineAdapter
+    ) -> tuple[list[Decoded], list[Rejection]]:
+        decoded: list[Decoded] = []
+        rejections: list[Rejection] = []
+        position, number = source.position, source.lines
+        for line in data.split(b"\n"):
+            number += 1
+            if len(line) > self._line_limit:
+                rejections.append(Rejection(number, position, len(line), self._too_long(), line[:KEPT_BYTES]))
+            elif line:
+                records = reader.read_line(line, position)
+                some, bad = self._decode(records, adapter, data=line, begin=position, number=number)
+                decoded += some
+                rejections += bad
+            position += len(line) + 1
+        return decoded, rejections
+
+    def _decode(
+        self,
+        records: Iterable[Record | RejectedLine],
+        adapter: Adapter,
+        *,
+        data: bytes = b"",
+        begin: int = 0,
+        number: int | None = None,
+    ) -> tuple[list[Decoded], list[Rejection]]:
+        """What records say; `data` are the bytes they were read from, which begin at `begin`."""
+        decoded: list[Decoded] = []
+        rejections: list[Rejection] = []
+
+        def reject(at: int, length: int, reason: str) -> None:
+            raw = data[at - begin : at - begin + min(length, KEPT_BYTES)]
+            rejections.append(Rejection(number, at, length, reason, raw))
+
+        for record in records:
+            if isinstance(record, RejectedLine):
+                reject(record.offset, record.length, record.reason)
+                continue
+            try:
+                decoded.append(decode_entry(record.raw, self._workspace_names, self._mint))
+            except Rejected as reason:
+                glued = _glued_records(record) if adapter.keeps_bytes else ()
+                if not glued:
+                    reject(record.offset, record.length, str(reason))
+                    continue
+                some, bad = self._decode(glued, adapter, data=data, begin=begin, number=number)
+                decoded += some
+                rejections += bad
+        return decoded, rejections
+
+    def _mint(self, raw: bytes) -> str:
+        """The id of an entry that came without one: its content, and the how-manieth of that content."""
+        digest = blake2b(raw, digest_size=8).digest()
+        occurrence = self._occurrences[digest]
+        self._occurrences[digest] += 1
+        self._anonymous += 1
+        return minted_id("content", raw, str(occurrence))
+
+    def _skip_line(self, descriptor: int, source: Source, adapter: Adapter, chunk: bytes) -> Batch:
+        """Pass over a line that is over the limit; it is told as rejected when its end is reached."""
+        newline = chunk.find(b"\n")
+        passed = newline + 1 if newline >= 0 else len(chunk)
+        length = source.skipped + (newline if newline >= 0 else len(chunk))
+        began = source.position - source.skipped
+        rejections = []
+        if newline >= 0:
+            rejections.append(
+                Rejection(source.lines + 1, began, length, self._too_long(), chunk[:KEPT_BYTES])
+            )
+            source.skipped = 0
+            source.lines += 1
+        else:
+            source.skipped = length
+        source.position += passed
+        self._reader_position = source.position
+        source.state = "reading" if source.position < source.size else "complete"
+        if source.skipped and source.state == "complete":
+            source.state, source.reason = "waiting", self._too_long()
+        _remember_digests(descriptor, source)
+        return self._batch(source, [], rejections, adapter)
+
+    def _too_long(self) -> str:
+        return f"the line is longer than {self._line_limit >> 20} MiB"
+
+    def _batch(
+        self,
+        source: Source,
+        decoded: list[Decoded],
+        rejections: list[Rejection],
+        adapter: Adapter,
+        *,
+        archive: bytes | None = None,
+    ) -> Batch:
+        return Batch(
+            source=source,
+            read_from=(self.source.generation, self.source.position),
+            decoded=decoded,
+            rejections=rejections,
+            archive=None if adapter.keeps_bytes else archive,
+            revisable=adapter.revisable,
+            whole_document=not adapter.line_based,
+            more=source.state == "reading" and source.position < source.size,
+        )
+
+
+def _remember_digests(descriptor: int, source: Source) -> None:
+    head = os.pread(descriptor, min(source.position, _DIGESTED_HEAD), 0)
+    source.head_length, source.head_digest = len(head), _digest(head)
+    source.tail_digest = _digest(_bytes_before(descriptor, source.position))
+
+
+def _bytes_before(descriptor: int, position: int) -> bytes:
+    begin = max(position - _DIGESTED_TAIL, 0)
+    return os.pread(descriptor, position - begin, begin)
+
+
+def _whole_lines_before(descriptor: int, stop: int) -> Iterator[bytes]:
+    """The first `stop` bytes in pieces that end at the end of a line (or at `stop`)."""
+    position, rest = 0, b""
+    while position < stop and (piece := os.pread(descriptor, min(CHUNK_BYTES, stop - position), position)):
+        position += len(piece)
+        piece = rest + piece
+        end = len(piece) if position >= stop else piece.rfind(b"\n") + 1
+        rest = piece[end:]
+        if end:
+            yield piece[:end]
+
+
+def _glued_records(record: Record) -> Sequence[Record]:
+    """The records of several objects on one line; none when it is not that."""
+    parts = split_concatenated(record.raw) or ()
+    if len(parts) < 2:
+        return ()
+    return [Record(record.raw[at : at + size], record.offset + at, size) for at, size in parts]
+
+
+def _check_kind(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused("refused", "not a regular file")
+    if status.st_nlink > 1 and status.st_uid not in (os.getuid(), 0):
+        raise Refused("refused", "a hard link to a file of another user")
+
+
+def _only_grew(descriptor: int, source: Source) -> bool:
+    if source.size < source.position:
+        return False
+    if _digest(os.pread(descriptor, source.head_length, 0)) != source.head_digest:
+        return False
+    return _digest(_bytes_before(descriptor, source.position)) == source.tail_digest
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    pieces: list[bytes] = []
+    position = 0
+    while position < size and (piece := os.pread(descriptor, size - position, position)):
+        pieces.append(piece)
+        position += len(piece)
+    return b"".join(pieces)
+
+
+_is_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def _is_whole(document: bytes) -> bool:
+    try:
+        _is_json(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return False
+    return True
+
+
+def _is_whole_object(line: bytes) -> bool:
+    """Whether the bytes behind the last newline are a whole JSON object: more can only follow it."""
+    return line.rstrip().endswith(b"}") and _is_whole(line)
