@@ -44,11 +44,11 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 )
 
 
-def make_application(services: Services) -> Litestar:
-    """The whole HTTP API over the given services."""
-    _require_roles(ROUTES)
+def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = ROUTES) -> Litestar:
+    """The whole HTTP API over the given services; ValueError for a route that does not say who may use it."""
+    _require_roles(routes)
     application = Litestar(
-        ROUTES,
+        routes,
         guards=[access.authorise],
         after_response=access.note_use,
         exception_handlers=problems.HANDLERS,
@@ -61,7 +61,7 @@ def make_application(services: Services) -> Litestar:
                 "doorkeeper": access.Doorkeeper(services),
                 "streams": Streams(),
                 "keys": new_keys(),
-                "describe": partial(describe, ROUTES),
+                "describe": partial(describe, routes),
             }
         ),
     )

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 if TYPE_CHECKING:
-    from quartermaster.ingest import Ingester
+    from quartermaster.inbox import Ingester
     from quartermaster.jobs import Supervisor
     from quartermaster.store.database import Database
 

@@ -1,0 +1,259 @@
+"""Every route for every kind of caller, cell by cell; and no answer that tells foreign from missing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from api_world import (
+    ADMIN,
+    ENTRY,
+    FOREIGN_ENTRY,
+    FOREIGN_MISSION,
+    FOREIGN_OWNER,
+    MISSION,
+    OTHER_MISSION,
+    OWNER,
+    PRINCIPALS,
+    World,
+)
+from litestar import Litestar, get
+from litestar.testing import TestClient
+
+from quartermaster.api.application import ROUTES, make_application
+from quartermaster.store.access import Role
+
+READ = (401, 401, 403, 200, 200, 200)
+EVERYBODY = (200,) * 6
+REPLAY = {"mission_id": MISSION}
+REGRESSION = {"baseline_mission_id": MISSION, "candidate_mission_id": OTHER_MISSION}
+NATIVE = {"entry_type": "note", "ts": "2026-01-01T00:00:00Z"}
+
+# route: (path, body, answer to: nobody, bad token, foreign owner, VIEWER, MEMBER, ADMIN)
+MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
+    "GET /": ("/", None, EVERYBODY),
+    "GET /healthz": ("/healthz", None, EVERYBODY),
+    "GET /readyz": ("/readyz", None, EVERYBODY),
+    "GET /schema": ("/schema", None, EVERYBODY),
+    "GET /login": ("/login?code=unknown", None, (401,) * 6),
+    "GET /api/v1/session": ("/api/v1/session", None, (401, 401, 200, 200, 200, 200)),
+    "POST /api/v1/session": ("/api/v1/session", {}, (401, 401, 201, 201, 201, 201)),
+    "DELETE /api/v1/session": ("/api/v1/session", None, (401, 401, 204, 204, 204, 204)),
+    "POST /api/v1/eval/replay": ("/api/v1/eval/replay", REPLAY, (401, 401, 403, 403, 403, 202)),
+    "POST /api/v1/eval/regression": ("/api/v1/eval/regression", REGRESSION, (401, 401, 403, 403, 403, 202)),
+    "GET /api/v1/eval/runs": ("/api/v1/eval/runs", None, READ),
+    "GET /api/v1/eval/runs/stream": ("/api/v1/eval/runs/stream", None, READ),
+    "GET /api/v1/eval/runs/{run_id:str}": ("/api/v1/eval/runs/{run}", None, READ),
+    "POST /api/v1/eval/runs/{run_id:str}/cancel": (
+        "/api/v1/eval/runs/{run}/cancel",
+        {},
+        (401, 401, 403, 403, 403, 202),
+    ),
+    "GET /api/v1/missions": ("/api/v1/missions", None, READ),
+    "GET /api/v1/missions/{mission_id:str}": (f"/api/v1/missions/{MISSION}", None, READ),
+    "GET /api/v1/missions/{mission_id:str}/trajectory": (
+        f"/api/v1/missions/{MISSION}/trajectory",
+        None,
+        READ,
+    ),
+    "GET /api/v1/journal": ("/api/v1/journal", None, READ),
+    "GET /api/v1/journal/count": ("/api/v1/journal/count", None, READ),
+    "GET /api/v1/journal/{entry_id:str}": (f"/api/v1/journal/{ENTRY}", None, READ),
+    "POST /api/v1/journal": ("/api/v1/journal", NATIVE, (401, 401, 403, 403, 200, 200)),
+}
+
+# route: (path, body) with {id} where an id stands; then an own, a foreign and an unknown id
+MISSIONS = (MISSION, FOREIGN_MISSION, "m-unknown")
+ENTRIES = (ENTRY, FOREIGN_ENTRY, "j_00000000000000ff")
+NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
+    ("GET", "/api/v1/missions/{id}", None, MISSIONS),
+    ("GET", "/api/v1/missions/{id}/trajectory", None, MISSIONS),
+    ("GET", "/api/v1/journal/{id}", None, ENTRIES),
+    ("GET", "/api/v1/eval/runs/{id}", None, None),
+    ("POST", "/api/v1/eval/runs/{id}/cancel", {}, None),
+    ("POST", "/api/v1/eval/replay", {"mission_id": "{id}"}, MISSIONS),
+    (
+        "POST",
+        "/api/v1/eval/regression",
+        {"baseline_mission_id": "{id}", "candidate_mission_id": MISSION},
+        MISSIONS,
+    ),
+    (
+        "POST",
+        "/api/v1/eval/regression",
+        {"baseline_mission_id": MISSION, "candidate_mission_id": "{id}"},
+        MISSIONS,
+    ),
+    ("GET", "/api/v1/eval/runs?mission_id={id}", None, MISSIONS),
+    ("GET", "/api/v1/missions?q={id}", None, MISSIONS),
+    ("GET", "/api/v1/journal?mission_id={id}", None, MISSIONS),
+    ("GET", "/api/v1/journal/count?mission_id={id}", None, MISSIONS),
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(Path(tmp_path_factory.mktemp("tenancy")))
+    world.stopping.set()  # so that a stream ends after its first bytes
+    yield world
+    world.database.close()
+
+
+@pytest.fixture(scope="module")
+def client(shared: World) -> Iterator[TestClient[Litestar]]:
+    with shared.client() as opened:
+        opened.headers.clear()
+        yield opened
+
+
+def routes_of(application: Litestar) -> set[str]:
+    return {
+        f"{method} {route.path}"
+        for route in application.routes
+        for method in route.methods  # type: ignore[union-attr]
+        if method != "OPTIONS"
+    }
+
+
+def run_of(shared: World, client: TestClient[Litestar], principal: str, mission_id: str) -> str:
+    headers = shared.headers(principal)
+    if principal == FOREIGN_OWNER:
+        headers["X-Workspace-ID"] = "foreign"
+    queued = client.post("/api/v1/eval/replay", json={"mission_id": mission_id}, headers=headers)
+    return str(queued.json()["run_id"])
+
+
+def told(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    headers = {
+        name: value for name, value in response.headers.items() if name not in ("date", "x-request-id")
+    }
+    return response.status_code, response.content, headers
+
+
+def test_the_matrix_has_every_route_and_no_other(shared: World) -> None:
+    assert routes_of(make_application(shared.services())) == set(MATRIX)
+
+
+@pytest.mark.parametrize("route", MATRIX)
+def test_every_kind_of_caller_gets_the_answer_of_the_matrix(
+    shared: World, client: TestClient[Litestar], route: str
+) -> None:
+    path, body, expected = MATRIX[route]
+    path = path.replace("{run}", run_of(shared, client, ADMIN, MISSION))
+    method = route.split()[0]
+    given = [
+        client.request(method, path, json=body, headers=shared.headers(principal)).status_code
+        for principal in PRINCIPALS
+    ]
+    client.cookies.clear()
+    assert dict(zip(PRINCIPALS, given, strict=True)) == dict(zip(PRINCIPALS, expected, strict=True))
+
+
+@pytest.mark.parametrize(("method", "path", "body", "ids"), NAMED)
+def test_a_foreign_id_is_answered_like_one_that_does_not_exist(
+    shared: World,
+    client: TestClient[Litestar],
+    method: str,
+    path: str,
+    body: Any,
+    ids: tuple[str, str, str] | None,
+) -> None:
+    if ids is None:
+        own = run_of(shared, client, OWNER, MISSION)
+        ids = (own, run_of(shared, client, FOREIGN_OWNER, FOREIGN_MISSION), "er_" + "0" * 16)
+
+    def ask(wanted: str) -> tuple[int, bytes, dict[str, str]]:
+        filled = {key: value.replace("{id}", wanted) for key, value in body.items()} if body else None
+        return told(
+            client.request(method, path.replace("{id}", wanted), json=filled, headers=shared.headers(OWNER))
+        )
+
+    own_answer, foreign_answer, unknown_answer = map(ask, ids)
+    assert foreign_answer == unknown_answer
+    assert own_answer != unknown_answer
+
+
+def test_every_route_with_an_id_in_its_path_is_among_those() -> None:
+    with_id = {route.split("{")[0] for route in MATRIX if "{" in route}
+    assert with_id == {f"{method} {path.split('{')[0]}" for method, path, _, _ in NAMED if "/{id}" in path}
+
+
+@pytest.mark.parametrize("route", [route for route, (_, _, cells) in MATRIX.items() if cells[2] == 403])
+def test_a_foreign_workspace_is_answered_like_one_that_does_not_exist(
+    shared: World, client: TestClient[Litestar], route: str
+) -> None:
+    method, path = route.split()[0], MATRIX[route][0].replace("{run}", "er_0")
+    body = MATRIX[route][1]
+    named_in_header: tuple[str | bytes, ...] = ("foreign", "no-such-workspace", b"\xff\xfe")
+    answers = []
+    for named in named_in_header:
+        headers: dict[str, Any] = shared.headers(OWNER) | {"X-Workspace-ID": named}
+        answers.append(told(client.request(method, path, json=body, headers=headers)))
+    by_query = told(
+        client.request(method, f"{path}?workspace_id=foreign", json=body, headers=shared.headers(OWNER))
+    )
+    assert answers[0][0] == 403
+    assert answers[0] == answers[1] == answers[2] == by_query
+
+
+def test_the_workspace_of_the_query_wins_over_the_one_of_the_header(
+    shared: World, client: TestClient[Litestar]
+) -> None:
+    headers = shared.headers(OWNER) | {"X-Workspace-ID": "foreign"}
+    assert client.get("/api/v1/missions?workspace_id=crew", headers=headers).status_code == 200
+    assert client.get("/api/v1/missions?workspace_id=", headers=headers).status_code == 403
+    assert (
+        client.get("/api/v1/missions?workspace_id=crew&workspace_id=crew", headers=headers).status_code == 400
+    )
+
+
+def test_without_a_name_the_only_membership_or_the_bound_token_decides(
+    shared: World, client: TestClient[Litestar]
+) -> None:
+    def missions_of(token: str, **headers: str) -> httpx.Response:
+        return client.get("/api/v1/missions", headers={"Authorization": f"Bearer {token}", **headers})
+
+    assert missions_of(shared.tokens[OWNER]).status_code == 200
+
+    shared.member("both", Role.VIEWER, shared.crew)
+    free = shared.member("both", Role.VIEWER, shared.foreign)
+    assert missions_of(free).json()["error"] == "workspace required"
+    assert missions_of(free).status_code == 401
+
+    bound = shared.token("both", workspace=shared.foreign)
+    assert [row["mission_id"] for row in missions_of(bound).json()["rows"]] == [FOREIGN_MISSION]
+    elsewhere = missions_of(bound, **{"X-Workspace-ID": "crew"})
+    unknown = missions_of(bound, **{"X-Workspace-ID": "nowhere"})
+    assert elsewhere.status_code == 403
+    assert told(elsewhere) == told(unknown)
+
+
+def test_a_cursor_of_another_workspace_is_a_damaged_one(shared: World, client: TestClient[Litestar]) -> None:
+    for number in range(3):
+        shared.record(shared.foreign, f"paged-{number}", f"j_00000000000001{number:02}")
+    foreign = shared.headers(FOREIGN_OWNER) | {"X-Workspace-ID": "foreign"}
+    for path in ("/api/v1/missions", "/api/v1/journal"):
+        cursor = client.get(f"{path}?limit=1", headers=foreign).json()["next_cursor"]
+        assert client.get(path, params={"cursor": cursor}, headers=foreign).status_code == 200
+        stolen = client.get(path, params={"cursor": cursor}, headers=shared.headers(OWNER))
+        tampered = client.get(path, params={"cursor": "x" + cursor[1:]}, headers=shared.headers(OWNER))
+        assert stolen.status_code == 400
+        assert told(stolen) == told(tampered)
+
+
+def test_asking_for_the_methods_of_a_route_gives_no_permission_to_other_sites(
+    client: TestClient[Litestar],
+) -> None:
+    answer = client.options("/api/v1/eval/replay", headers={"Origin": "http://evil.example"})
+    assert "POST" in answer.headers["allow"]
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_route_that_declares_no_role_stops_the_start(shared: World) -> None:
+    @get("/forgotten")
+    async def forgotten() -> str:
+        return ""
+
+    with pytest.raises(ValueError, match="/forgotten"):
+        make_application(shared.services(), (*ROUTES, forgotten))
