@@ -5,9 +5,8 @@ windows of the last two minutes.
 """
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 from itertools import islice
 from struct import pack
@@ -49,7 +48,7 @@ LEVELS: Final[tuple[Level, ...]] = ("kinds", "tools", "arguments", "outcomes")
 _COMMANDS: Final = frozenset({COMMAND, COMMAND_START, COMMAND_END})
 _LOOP_LENGTH: Final = 6
 _LOOP_NANOSECONDS: Final = 120 * 10**9
-_LONG_AGO: Final = (-(2**80),) * _LOOP_LENGTH
+_LONG_AGO: Final = (-(2**80),) * (_LOOP_LENGTH - 1)
 _CASCADE_LENGTH: Final = 4
 _QUESTIONS: Final = 3
 _WARN: Final = 2
@@ -226,29 +225,32 @@ def text_of(texts: Texts, key: Any) -> str:
     return "" if key is None else texts[key] or ""
 
 
+@lru_cache(maxsize=8192)
 def _digest(*parts: str) -> bytes:
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-class _LoopWindows(dict[Any, deque[int] | None]):
-    """Per tool the instants of its last six commands; None for a command without a name."""
+class _LoopWindows(dict[Any, list[int] | None]):
+    """Per tool the instants of its last five commands; None for a command without a name."""
 
     def __init__(self, texts: Texts) -> None:
         super().__init__()
         self._texts = texts
+        self._many = _PAGE
 
-    def __missing__(self, tool: Any) -> deque[int] | None:
+    def __missing__(self, tool: Any) -> list[int] | None:
         named = text_of(self._texts, tool)
-        window = self[tool] = deque(_LONG_AGO, _LOOP_LENGTH) if named else None
+        window = self[tool] = list(_LONG_AGO) if named else None
         return window
 
     def forget_before(self, instant: int) -> None:
-        """Windows that no later command can complete."""
-        if len(self) <= _PAGE:
+        """Lets go of windows that no later command can complete, once they have doubled."""
+        if len(self) <= self._many:
             return
         for tool in [tool for tool, window in self.items() if window is None or window[-1] < instant]:
             del self[tool]
+        self._many = max(_PAGE, 2 * len(self))
 
 
 class Assessor:
@@ -347,7 +349,7 @@ class Assessor:
                     continue
                 if not looping and (window := windows[tool]) is not None:
                     window.append(instant)
-                    if instant - window[0] <= _LOOP_NANOSECONDS:
+                    if instant - window.pop(0) <= _LOOP_NANOSECONDS:
                         looping = True
                         self._modes["tool_loop"] = index
             elif kind in rare:

@@ -172,7 +172,9 @@ def _read_odd_entry(raw: bytes | memoryview) -> JournalEntry:
 def _decoded(decode: Any, raw: bytes | memoryview) -> Any:
     try:
         return decode(raw)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if "out of range" in str(error):
+            raise Rejected("a number is out of range") from None
         raise Rejected("not a JSON object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise Rejected(_why_undecodable(error)) from None
@@ -249,6 +251,8 @@ def parse_instant(text: Any) -> int:
 
 
 def _remember_minute(prefix: str) -> int:
+    if not prefix.isascii() or " " in prefix:
+        raise ValueError
     moment = datetime.strptime(prefix + "+0000", "%Y-%m-%dT%H:%M%z")
     nanoseconds = _since_epoch(moment)
     if len(_minutes) > 4096:
@@ -269,7 +273,7 @@ def _parse_any_instant(text: str) -> int:
         if not fraction:
             raise ValueError
         tail = rest
-    if head[10] == " " and (tail or fraction) and tail not in ("Z", "+00:00"):
+    if " " in head[:10] or (head[10] == " " and (tail or fraction) and tail not in ("Z", "+00:00")):
         raise ValueError
     zone = _zone(tail, spaced=head[10] == " ")
     separator = {"T": "T", "t": "T", " ": "T"}[head[10]] if head[10] in "Tt " else ""
@@ -280,7 +284,7 @@ def _parse_any_instant(text: str) -> int:
 def _zone(text: str, *, spaced: bool) -> timezone:
     if text in ("Z", "z") or (spaced and not text):
         return UTC
-    if len(text) != 6 or text[0] not in "+-" or text[3] != ":":
+    if len(text) != 6 or text[0] not in "+-" or text[3] != ":" or not (text[1:3] + text[4:]).isdigit():
         raise ValueError
     hours, minutes = int(text[1:3]), int(text[4:6])
     if hours > 23 or minutes > 59:

@@ -264,33 +264,77 @@ def _first_integer(*values: Any) -> int | None:
     return None
 
 
-_HOLES: Final = (
-    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
-    (re.compile(r"(?:~|\.{1,2})?(?:/[\w.@+-]+)+/?"), "<path>"),
-    (re.compile(r"\b(?=[0-9a-zA-Z_-]*\d)(?=[0-9a-zA-Z_-]*[a-zA-Z])[0-9a-zA-Z_-]{8,}\b"), "<id>"),
-    (re.compile(r"\b\d+(?:\.\d+)?\b"), "<number>"),
-)
+_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_UUID: Final = re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")
+_PATH: Final = re.compile(r"(?:~|\.{1,2})?(?:/[\w.@+-]+)+/?")
+_LONG_WORD: Final = re.compile(r"\b[0-9a-zA-Z_-]{8,}\b")
+_NUMBER: Final = re.compile(r"\b\d+(?:\.\d+)?\b")
+_DIGIT: Final = re.compile(r"\d")
+_LETTER: Final = re.compile(r"[a-zA-Z]")
 _TEMPLATE_LIMIT: Final = 2_000
+_TEMPLATE_DEPTH: Final = 64
+"""Beyond it arguments are cut: recordings may nest deeper than the interpreter may recurse."""
+
+
+_REMEMBERED_WORDS: Final = 65_536
+_REMEMBERED_LENGTH: Final = 64
+
+
+class _WordTemplates(dict[str, str]):
+    """Words of command lines come again and again; each is looked at once."""
+
+    def __missing__(self, word: str) -> str:
+        template = _word_template(word)
+        if len(word) <= _REMEMBERED_LENGTH:
+            if len(self) >= _REMEMBERED_WORDS:
+                self.clear()
+            self[word] = template
+        return template
+
+
+_word_templates: Final = _WordTemplates()
 
 
 def text_template(text: str) -> str:
     """A text with its paths, ids, times and numbers replaced by typed holes (first 2,000 characters)."""
     template = text[:_TEMPLATE_LIMIT]
-    for pattern, hole in _HOLES:
-        template = pattern.sub(hole, template)
-    return template
+    if ":" in template and "-" in template:  # a time may hold a space, so it must go before the words
+        template = _TIME.sub("<time>", template)
+    return " ".join([_word_templates[word] for word in template.split(" ")])
+
+
+def _word_template(word: str) -> str:
+    template = word
+    if "-" in word:
+        template = _TIME.sub("<time>", _UUID.sub("<id>", template))
+    if "/" in word:
+        template = _PATH.sub("<path>", template)
+    if not _DIGIT.search(template):
+        return template
+    return _NUMBER.sub("<number>", _LONG_WORD.sub(_id_or_word, template))
+
+
+def _id_or_word(match: re.Match[str]) -> str:
+    word = match[0]
+    return "<id>" if _DIGIT.search(word) and _LETTER.search(word) else word
 
 
 def argument_template(arguments: Any) -> str:
     """The shape of a call's arguments: its keys in order of name, each text as its template."""
+    return _template(arguments, _TEMPLATE_DEPTH)
+
+
+def _template(arguments: Any, depth: int) -> str:
     if isinstance(arguments, str):
         return text_template(arguments)
+    if not depth:
+        return "<nested>"
     if isinstance(arguments, dict):
-        inside = ", ".join(f"{key}={argument_template(arguments[key])}" for key in sorted(arguments))
+        inside = ", ".join(f"{key}={_template(arguments[key], depth - 1)}" for key in sorted(arguments))
         return ("{" + inside + "}")[:_TEMPLATE_LIMIT]
     if isinstance(arguments, list):
-        return "[" + ", ".join(sorted({argument_template(item) for item in arguments})) + "]"
+        inside = ", ".join(sorted({_template(item, depth - 1) for item in arguments}))
+        return ("[" + inside + "]")[:_TEMPLATE_LIMIT]
     if isinstance(arguments, bool) or arguments is None:
         return str(arguments).lower()
     return "<number>"
