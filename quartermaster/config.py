@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quartermaster.core.comparison import Profile
 from quartermaster.errors import ConfigurationError
 
 PROJECT_FILE: Final = "quartermaster.toml"
@@ -242,6 +243,16 @@ def find_home(flag: Path | None, environment: Mapping[str, str]) -> Path:
     import platformdirs  # noqa: PLC0415 - most processes are told their home
 
     return platformdirs.user_data_path("quartermaster", appauthor=False)
+
+
+def profile_of(settings: Settings) -> Profile:
+    """The thresholds of the settings."""
+    return Profile(
+        tool_success_rate=settings.eval_thresholds_tool_success_drop,
+        steps_to_goal=settings.eval_thresholds_steps_rise,
+        total_cost_usd=settings.eval_thresholds_cost_rise,
+        hallucinations=settings.eval_thresholds_hallucinations_rise,
+    )
 
 
 def _from_file(path: Path) -> dict[str, Any]:

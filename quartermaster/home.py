@@ -152,12 +152,13 @@ def _start_first(connection: Connection, home: Home) -> str | None:
         connection, now=time.time_ns(), secret_bytes=secrets.token_bytes(access.SECRET_BYTES)
     )
     if token is not None:
-        _write_privately(home.token, token + "\n")  # before the commit: nobody could make up for a lost token
+        write_privately(home.token, token + "\n")  # before the commit: nobody could make up for a lost token
         home.create_inbox(access.FIRST_WORKSPACE)
     return token
 
 
-def _write_privately(path: Path, text: str) -> None:
+def write_privately(path: Path, text: str) -> None:
+    """A new file that its owner alone may read, on disk when this returns."""
     with suppress(FileNotFoundError):
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import click
@@ -49,8 +50,10 @@ def print_rows(form: str, rows: Iterable[Row], columns: Sequence[Column]) -> Non
     if form == "json":
         write(_json(rows))
         return
-    cells = [[text(column.cell(row)) for column in columns] for row in rows]
-    print_cells(form, [column.heading for column in columns], cells, [column.right for column in columns])
+    if form == "table" and sys.stdout.isatty():
+        _print_for_terminal(*_cells(rows, columns))
+    else:
+        write(table(form, rows, columns))
 
 
 def print_document(form: str, document: Row, as_text: Callable[[], str]) -> None:
@@ -58,16 +61,27 @@ def print_document(form: str, document: Row, as_text: Callable[[], str]) -> None
     write(_json(document) if form in ("json", "ndjson") else as_text().rstrip("\n"))
 
 
-def print_cells(
-    form: str, headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]
-) -> None:
-    """A table of texts, drawn for a terminal when there is one."""
-    if form == "markdown":
-        write(markdown_table(headings, cells, right))
-    elif sys.stdout.isatty():
-        _print_for_terminal(headings, cells, right)
-    else:
-        write(plain_table(headings, cells, right))
+def table(form: str, rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """Rows as a text: a pipe table in Markdown, else aligned columns."""
+    draw = markdown_table if form == "markdown" else plain_table
+    return draw(*_cells(rows, columns))
+
+
+def without_markup(markdown: str) -> str:
+    """A Markdown report as it reads well in a terminal: tables aligned, headings and quotes without signs."""
+    blocks: list[str] = []
+    for is_table, lines in groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
+        if is_table:
+            headings, _, *cells = [line[2:-2].split(" | ") for line in lines]
+            blocks.append(plain_table(headings, cells, [False] * len(headings)))
+        else:
+            blocks.extend(printable(line.lstrip("# ").replace("`", "")) for line in lines)
+    return "\n".join(blocks)
+
+
+def _cells(rows: Iterable[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]], list[bool]]:
+    cells = [[text(column.cell(row)) for column in columns] for row in rows]
+    return [column.heading for column in columns], cells, [column.right for column in columns]
 
 
 def plain_table(headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
@@ -132,9 +146,9 @@ def _print_for_terminal(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading, is_right in zip(headings, right, strict=True):
-        table.add_column(heading, justify="right" if is_right else "left", overflow="fold")
+        drawn.add_column(heading, justify="right" if is_right else "left", overflow="fold")
     for line in cells:
-        table.add_row(*(Text(cell) for cell in line))
-    Console(no_color="NO_COLOR" in os.environ or None).print(table)
+        drawn.add_row(*(Text(cell) for cell in line))
+    Console(no_color="NO_COLOR" in os.environ or None).print(drawn)

@@ -1,0 +1,179 @@
+"""`quartermaster doctor`: what is wrong with this installation, and what to do about it."""
+
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from quartermaster.cli import output
+from quartermaster.cli.client import Client
+from quartermaster.cli.options import home_option, settings_for
+from quartermaster.config import Settings
+from quartermaster.errors import QuartermasterError, StorageError
+from quartermaster.home import DAEMON, Home, holder
+from quartermaster.store import database
+from quartermaster.store.database import sqlite3  # type: ignore[attr-defined]
+
+FAILED: Final = 10
+
+_WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
+_ENOUGH_WATCHES: Final = 8_192
+_MEBIBYTE: Final = 2**20
+_LITTLE_SPACE: Final = 1024 * _MEBIBYTE
+_NO_SPACE: Final = 100 * _MEBIBYTE
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at: `ok`, `warn` or `fail`, and what to do."""
+
+    check: str
+    state: str
+    message: str
+
+
+@click.command("doctor")
+@home_option
+@output.format_option
+def command(home: Path | None, form: str) -> int:
+    """Check home, database, inboxes, disk and port. Exits with 10 when something is broken."""
+    settings = settings_for(home)
+    findings = [finding for check in CHECKS for finding in check(settings, Home(settings.home))]
+    output.print_rows(form, [msgspec.to_builtins(finding) for finding in findings], _COLUMNS)
+    return FAILED if any(finding.state == "fail" for finding in findings) else 0
+
+
+_COLUMNS = (output.field("STATE", "state"), output.field("CHECK", "check"), output.field("", "message"))
+
+
+def check_home(settings: Settings, home: Home) -> Iterator[Finding]:
+    if not home.path.exists():
+        yield Finding("home", "warn", f"{home.path} does not exist yet; `quartermaster serve` makes it")
+        return
+    mode = stat.S_IMODE(home.path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding("home", "warn", f"others may look into {home.path}; run: chmod 700 {home.path}")
+    else:
+        yield Finding("home", "ok", str(home.path))
+
+
+def check_database(settings: Settings, home: Home) -> Iterator[Finding]:
+    if not home.database.exists():
+        yield Finding("database", "warn", "there is none yet; `quartermaster serve` makes it")
+        return
+    try:
+        database.prepare(home.database)
+        with database.closing_connection(home.database, writable=False) as connection:
+            said = str(connection.execute("pragma quick_check(1)").fetchone()[0])
+    except (sqlite3.Error, StorageError) as error:
+        said = str(error)
+    if said == "ok":
+        size = home.database.stat().st_size / _MEBIBYTE
+        yield Finding("database", "ok", f"{size:,.1f} MiB, quick check passed")
+    else:
+        yield Finding("database", "fail", f"{said}; stop the daemon and restore a backup")
+
+
+def check_sqlite(settings: Settings, home: Home) -> Iterator[Finding]:
+    version = database.sqlite_version()
+    if database.has_checkpoint_fault():
+        yield Finding(
+            "sqlite",
+            "warn",
+            f"SQLite {version} can damage a database that two programs checkpoint at once;"
+            " let no other program write to it, or install pysqlite3",
+        )
+    else:
+        yield Finding("sqlite", "ok", f"SQLite {version}")
+
+
+def check_token(settings: Settings, home: Home) -> Iterator[Finding]:
+    if not home.token.exists():
+        if home.database.exists():
+            yield Finding("token", "warn", "no token file; make one: quartermaster token create --user local")
+        return
+    if stat.S_IMODE(home.token.stat().st_mode) & 0o077:
+        yield Finding("token", "fail", f"others may read {home.token}; run: chmod 600 {home.token}")
+    else:
+        yield Finding("token", "ok", f"{home.token} is for its owner alone")
+
+
+def check_daemon(settings: Settings, home: Home) -> Iterator[Finding]:
+    held = holder(home)
+    if held is None:
+        yield Finding("daemon", "ok", "none runs; commands work on the home directly")
+        yield _check_port(settings)
+        return
+    if held.role != DAEMON:
+        yield Finding("daemon", "ok", f"none runs; process {held.pid} evaluates")
+        return
+    url = home.address.read_text("utf-8").strip() if home.address.exists() else ""
+    try:
+        client = Client(url or f"http://{settings.host}:{settings.port}", None, None)
+        client.get("/readyz")
+    except QuartermasterError as error:
+        yield Finding("daemon", "warn", f"process {held.pid} is not ready: {error}")
+        return
+    yield Finding("daemon", "ok", f"process {held.pid} answers at {url}")
+
+
+def _check_port(settings: Settings) -> Finding:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            message = f"{settings.host}:{settings.port} is taken ({error.strerror}); choose another --port"
+            return Finding("port", "warn", message)
+    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
+
+
+def check_inboxes(settings: Settings, home: Home) -> Iterator[Finding]:
+    for inbox in settings.inbox:
+        if not inbox.path.is_dir():
+            yield Finding("inbox", "warn", f"{inbox.path} is no folder; it is watched once it is there")
+            continue
+        try:
+            next(inbox.path.iterdir(), None)
+        except OSError as error:
+            yield Finding("inbox", "fail", f"{inbox.path} cannot be read: {error.strerror}")
+            continue
+        yield Finding("inbox", "ok", f"{inbox.path} goes to workspace {inbox.workspace}")
+
+
+def check_watches(settings: Settings, home: Home) -> Iterator[Finding]:
+    if not _WATCHES.exists():
+        return
+    watches = int(_WATCHES.read_text())
+    if watches < _ENOUGH_WATCHES:
+        yield Finding("watches", "warn", f"{watches:,} folders can be watched; others wait for the next scan")
+    else:
+        yield Finding("watches", "ok", f"{watches:,} folders can be watched")
+
+
+def check_disk(settings: Settings, home: Home) -> Iterator[Finding]:
+    folder = next(path for path in (home.path, *home.path.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    said = f"{free / _MEBIBYTE:,.0f} MiB free"
+    if free < _NO_SPACE:
+        yield Finding("disk", "fail", f"{said}; free some, nothing can be recorded without it")
+    elif free < _LITTLE_SPACE:
+        yield Finding("disk", "warn", f"{said}; free some soon")
+    else:
+        yield Finding("disk", "ok", said)
+
+
+CHECKS: Final[tuple[Callable[[Settings, Home], Iterator[Finding]], ...]] = (
+    check_home,
+    check_database,
+    check_sqlite,
+    check_token,
+    check_daemon,
+    check_inboxes,
+    check_watches,
+    check_disk,
+)

@@ -1,0 +1,67 @@
+"""`quartermaster ingest`: recordings in, and what became of each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from quartermaster.cli import output
+from quartermaster.cli.options import target_options
+from quartermaster.cli.target import Row, Target
+from quartermaster.cli.waiting import progress
+from quartermaster.errors import NotFound
+
+
+@click.command("ingest")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@target_options(create=True)
+@output.format_option
+def command(target: Target, paths: tuple[Path, ...], form: str) -> int:
+    """Read recordings (files or folders) into the journal and print what became of each.
+
+    Reading a file again adds nothing. Exits with 2 when nothing at all was understood.
+    """
+    for path in paths:
+        if not path.exists():
+            raise NotFound(f"there is no file or folder {path}")
+    with progress() as tell:
+        ledgers = target.ingest([path.absolute() for path in paths], tell)
+    print_ledger(form, ledgers)
+    return 0 if any(understood(ledger) for ledger in ledgers) else 2
+
+
+def understood(ledger: Row) -> bool:
+    """Whether a file gave anything, now or when it was read before."""
+    return bool(ledger["accepted"] or ledger["duplicate"])
+
+
+def print_ledger(form: str, ledgers: list[Row]) -> None:
+    """One row a file; what was rejected, and why, on stderr."""
+    output.print_rows(form, ledgers, LEDGER_COLUMNS)
+    for ledger in ledgers:
+        for line in _complaints(ledger):
+            output.tell(line)
+
+
+def _complaints(ledger: Row) -> Iterator[str]:
+    if ledger["reason"]:
+        yield f"{ledger['path']}: {ledger['reason']}"
+    lines = ledger.get("rejected_lines") or ()
+    for one in lines:
+        place = f"line {one['line']}" if one["line"] is not None else f"byte {one['position']}"
+        yield f"{ledger['path']}: {place}: {one['reason']}"
+    if ledger["rejected"] > len(lines):
+        yield f"{ledger['path']}: {ledger['rejected'] - len(lines):,} more were rejected"
+
+
+LEDGER_COLUMNS = (
+    output.field("FILE", "path"),
+    output.field("FORMAT", "format"),
+    output.field("STATE", "state"),
+    output.field("MISSIONS", "missions", right=True),
+    output.field("ACCEPTED", "accepted", right=True),
+    output.field("DUPLICATE", "duplicate", right=True),
+    output.field("CONFLICTING", "conflicting", right=True),
+    output.field("REJECTED", "rejected", right=True),
+    output.field("UNREAD BYTES", "unread", right=True),
+)

@@ -1,0 +1,201 @@
+"""The home folder of this machine, through its database, whether a daemon runs or not."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from quartermaster import logs
+from quartermaster.api.rows import mission_detail, mission_row
+from quartermaster.cli.admin import choose_workspace
+from quartermaster.cli.target import Row
+from quartermaster.cli.waiting import progress, wait_for_run
+from quartermaster.config import Settings, profile_of
+from quartermaster.core.journal import parse_instant
+from quartermaster.core.run import Run
+from quartermaster.core.run import row as run_row
+from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
+from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
+from quartermaster.home import DAEMON, EVALUATION, Home, hold, holder, open_home
+from quartermaster.ingest import Progress, ingest_paths
+from quartermaster.store import access, journal, missions, runs, sources
+from quartermaster.store.access import Workspace
+from quartermaster.store.database import Connection, Database
+from quartermaster.store.journal import JournalFilter
+from quartermaster.store.missions import MissionFilter
+from quartermaster.store.runs import RunFilter
+
+T = TypeVar("T")
+
+_PAGE: Final = 500
+_SECONDS: Final = 60.0
+"""A person at a command line waits longer for a question than a client of the API."""
+
+
+def open_local(settings: Settings, workspace: str | None, *, create: bool) -> "Local":
+    """One workspace of the home that the settings name."""
+    logs.configure("auto", level=logging.WARNING)
+    home = Home(settings.home)
+    database = open_home(home, create=create, beside_daemon=holder(home) is not None).database
+    try:
+        chosen = database.look_up(lambda connection: choose_workspace(connection, workspace))
+    except BaseException:
+        database.close()
+        raise
+    return Local(settings, database, chosen)
+
+
+class Local:
+    """One workspace of one home."""
+
+    def __init__(self, settings: Settings, database: Database, workspace: Workspace) -> None:
+        self._settings = settings
+        self._home = Home(settings.home)
+        self._database = database
+        self._workspace = workspace.key
+
+    def missions(self, filters: Row, limit: int) -> Iterator[Row]:
+        chosen = MissionFilter(**_with_instants(filters), limit=min(limit, _PAGE))
+        return islice(self._paged(missions.list_missions, chosen, mission_row, "rows"), limit)
+
+    def mission(self, mission_id: str) -> Row:
+        def find(connection: Connection) -> Row:
+            mission = missions.find_mission(connection, self._workspace, mission_id)
+            if mission is None:
+                raise NotFound(f"no mission {mission_id!r}")
+            assessment = assess_mission(connection, self._workspace, mission_id, 0, check=nothing_to_check)
+            return mission_detail(
+                mission,
+                assessment,
+                outcomes=missions.outcomes_of(connection, mission.key),
+                sources=sources.sources_of(connection, mission.key),
+            )
+
+        return self._read(find)
+
+    def has_mission(self, mission_id: str) -> bool:
+        return self._read(lambda connection: missions.exists(connection, self._workspace, mission_id))
+
+    def mission_ids(self, prefix: str, limit: int) -> list[str]:
+        return self._read(
+            lambda connection: missions.mission_ids_starting(connection, self._workspace, prefix, limit)
+        )
+
+    def entries(self, filters: Row, limit: int) -> Iterator[Row]:
+        chosen = JournalFilter(**_with_instants(filters), limit=min(limit, _PAGE))
+        return islice(self._paged(journal.list_entries, chosen, msgspec.json.decode, "entries"), limit)
+
+    def evaluate(self, kind: str, body: Row, *, wait: bool) -> Row:
+        run_id = "er_" + secrets.token_hex(8)
+        while True:
+            held = holder(self._home)
+            if held is not None and held.role == DAEMON:
+                self._queue(run_id, kind, body)
+                return wait_for_run(self.run, run_id) if wait else self.run(run_id)
+            try:
+                with hold(self._home, EVALUATION):
+                    return self._execute(self._queue(run_id, kind, body))
+            except HomeLocked:
+                continue  # another evaluation came first and ends soon, or a daemon has started
+
+    def runs(self, limit: int) -> Iterator[Row]:
+        chosen = RunFilter(limit=min(limit, _PAGE))
+        return islice(self._paged(runs.list_runs, chosen, run_row, "rows"), limit)
+
+    def run(self, run_id: str) -> Row:
+        def find(connection: Connection) -> Row | None:
+            found = runs.find_run(connection, self._workspace, run_id)
+            if found is None:
+                return None
+            report = runs.find_report(connection, self._workspace, run_id)
+            return run_row(found) | ({} if report is None else {"report": msgspec.json.decode(report)})
+
+        row = self._read(find)
+        if row is None:
+            raise NotFound(f"no run {run_id!r}")
+        return row
+
+    def has_run(self, run_id: str) -> bool:
+        return self._read(lambda connection: runs.find_run(connection, self._workspace, run_id)) is not None
+
+    def run_ids(self, prefix: str, limit: int) -> list[str]:
+        return self._read(
+            lambda connection: runs.run_ids_starting(connection, self._workspace, prefix, limit)
+        )
+
+    def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
+        ledgers = ingest_paths(
+            self._database,
+            self._workspace,
+            paths,
+            lambda progress: on_progress(_told(progress)),
+            line_limit_bytes=self._settings.ingest_line_limit_bytes,
+        )
+        return [msgspec.to_builtins(ledger) for ledger in ledgers]
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        return self._database.read_blocking(query, _SECONDS)
+
+    def _paged(
+        self, find: Callable[..., Any], filters: Any, row_of: Callable[[Any], Row], rows: str
+    ) -> Iterator[Row]:
+        while True:
+            page: Any = self._read(lambda connection: find(connection, self._workspace, filters))  # noqa: B023
+            yield from map(row_of, getattr(page, rows))
+            if page.next_cursor is None:
+                return
+            filters = msgspec.structs.replace(filters, cursor=page.next_cursor)
+
+    def _queue(self, run_id: str, kind: str, body: Row) -> Run:
+        def queue(connection: Connection) -> Run:
+            return runs.queue_run(
+                connection,
+                self._workspace,
+                run_id=run_id,
+                kind=kind,
+                created_by=access.FIRST_USER,
+                now=time.time_ns(),
+                **body,
+            )
+
+        return self._database.write_blocking(queue)
+
+    def _execute(self, run: Run) -> Row:
+        with progress() as tell:
+            tell(f"run {run.run_id}")
+            execute_here(
+                self._database,
+                self._workspace,
+                run.run_id,
+                profile=profile_of(self._settings),
+                deadline_seconds=self._settings.eval_deadline_seconds,
+            )
+        return self.run(run.run_id)
+
+
+def _told(progress: Progress) -> str:
+    share = progress.bytes_read / progress.of_bytes if progress.of_bytes else 1
+    return f"{progress.files:,} of {progress.of_files:,} files, {share:.0%}, {progress.entries:,} entries"
+
+
+def _with_instants(filters: Row) -> dict[str, Any]:
+    given = {name: value for name, value in filters.items() if value not in (None, ())}
+    for name in ("since", "until"):
+        if name in given:
+            given[name] = _instant(name, given[name])
+    return given
+
+
+def _instant(name: str, text: str) -> int:
+    try:
+        return parse_instant(text)
+    except Rejected as error:
+        raise UsageError(f"--{name} is no RFC 3339 time, such as 2027-01-31T00:00:00Z") from error

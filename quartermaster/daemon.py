@@ -1,0 +1,234 @@
+"""The daemon: everything that runs, started in one order and stopped in the reverse of it."""
+
+import gc
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio import CancelScope
+from anyio.abc import TaskGroup, TaskStatus
+from litestar import Litestar
+
+from quartermaster import __version__, logs
+from quartermaster.api.application import make_application
+from quartermaster.api.services import Services
+from quartermaster.config import Settings, profile_of
+from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
+from quartermaster.inbox import Inbox, Ingester
+from quartermaster.jobs import Supervisor
+from quartermaster.server import Server, bind, url_of
+from quartermaster.store import access
+from quartermaster.store.database import Connection, Database
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+_STEADY_SECONDS: Final = 60.0
+_HTTP_STOP_SECONDS: Final = 3.0
+
+_log = structlog.get_logger()
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal says stop; the exit code."""
+    logs.configure(settings.log_format)
+    anyio.run(_serve, settings)
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    home = Home(settings.home)
+    home.create()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(hold(home, DAEMON))
+        listener = stack.enter_context(bind(settings.host, settings.port, behind_proxy=settings.behind_proxy))
+        opened = open_home(home, create=True)
+        database = stack.enter_context(opened.database)
+        stop = anyio.Event()
+        health = Health(database, stop)
+        tasks = await stack.enter_async_context(_stoppable_tasks(stop))
+        supervisor = _supervisor(database, settings)
+        await tasks.start(keep_running, "supervisor", supervisor.run, health)
+        stack.push_async_callback(supervisor.stop)
+        ingester = _ingester(database, home, settings)
+        await tasks.start(keep_running, "ingester", ingester.run, health)
+        host, port = listener.getsockname()[:2]
+        services = Services(
+            database=database,
+            supervisor=supervisor,
+            ingester=ingester,
+            now=time.time_ns,
+            ready=health.reasons,
+            stopping=stop,
+            host=host,
+            port=port,
+            allowed_hosts=settings.http_allowed_hosts,
+            body_limit_bytes=settings.http_body_limit_bytes,
+        )
+        await stack.enter_async_context(_http(tasks, make_application(services), listener))
+        stack.enter_context(_announced(home, url_of(listener)))
+        if opened.token is not None:
+            await _print_login(database, url_of(listener), opened.token)
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+def _supervisor(database: Database, settings: Settings) -> Supervisor:
+    return Supervisor(
+        database,
+        profile=profile_of(settings),
+        concurrency=settings.eval_concurrency,
+        deadline_seconds=settings.eval_deadline_seconds,
+    )
+
+
+def _ingester(database: Database, home: Home, settings: Settings) -> Ingester:
+    return Ingester(
+        database,
+        home.inbox,
+        [Inbox(inbox.path, inbox.workspace) for inbox in settings.inbox],
+        scan_seconds=settings.ingest_scan_seconds,
+        line_limit_bytes=settings.ingest_line_limit_bytes,
+    )
+
+
+class Health:
+    """What readiness is made of: the database, the parts that run beside it, and whether we are stopping."""
+
+    def __init__(self, database: Database, stop: anyio.Event) -> None:
+        self._database = database
+        self._stop = stop
+        self._down: set[str] = set()
+
+    def up(self, part: str) -> None:
+        self._down.discard(part)
+
+    def down(self, part: str) -> None:
+        self._down.add(part)
+
+    def reasons(self) -> list[str]:
+        """Why this process is not ready; empty when it is."""
+        reasons = [f"the {part} is being restarted" for part in sorted(self._down)]
+        if self._stop.is_set():
+            reasons.append("the daemon is stopping")
+        if not self._database.is_writing():
+            reasons.append("the database cannot be written")
+        return reasons
+
+
+class _Started(TaskStatus[None]):
+    """Tells health, and whoever waits for the first start, that a part runs."""
+
+    def __init__(self, part: str, health: Health, first: TaskStatus[None]) -> None:
+        self._part, self._health, self._first = part, health, first
+        self.once = False
+
+    def started(self, value: None = None) -> None:
+        self._health.up(self._part)
+        if not self.once:
+            self.once = True
+            self._first.started()
+
+
+async def keep_running(
+    part: str,
+    work: Callable[..., Coroutine[Any, Any, None]],
+    health: Health,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a part until it returns; when it fails start it again, later each time.
+
+    A failure before the first start is the caller's: a daemon that cannot begin should say so.
+    """
+    status = _Started(part, health, task_status)
+    pause = _FIRST_PAUSE
+    while True:
+        began = anyio.current_time()
+        try:
+            await work(task_status=status)
+            return
+        except Exception:
+            if not status.once:
+                raise
+            health.down(part)
+            pause = _FIRST_PAUSE if anyio.current_time() - began > _STEADY_SECONDS else pause
+            _log.exception("part failed", part=part, restart_seconds=pause)
+        await anyio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+@asynccontextmanager
+async def _stoppable_tasks(stop: anyio.Event) -> AsyncGenerator[TaskGroup, None]:
+    """Tasks that end when this does. A signal sets `stop`; a second one cancels everything at once."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_listen_for_signals, stop, tasks.cancel_scope)
+        try:
+            yield tasks
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _listen_for_signals(stop: anyio.Event, everything: CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                _log.warning("stopping at once")
+                everything.cancel()
+            stop.set()
+
+
+@asynccontextmanager
+async def _http(
+    tasks: TaskGroup, application: Litestar, listener: socket.socket
+) -> AsyncGenerator[None, None]:
+    server = Server(application)
+    ended = anyio.Event()
+
+    async def serve(*, task_status: TaskStatus[None]) -> None:
+        try:
+            await server.run_on([listener], task_status=task_status)
+        finally:
+            ended.set()
+
+    await tasks.start(serve)
+    try:
+        yield
+    finally:
+        server.should_exit = True  # cancelling instead would skip the server's own way of stopping
+        with anyio.move_on_after(_HTTP_STOP_SECONDS):
+            await ended.wait()
+
+
+@contextmanager
+def _announced(home: Home, url: str) -> Iterator[None]:
+    """Say where we listen, in the log and in a file for the command line."""
+    write_privately(home.address, url + "\n")
+    _log.info("started", url=url, home=str(home.path), version=__version__)
+    try:
+        yield
+    finally:
+        home.address.unlink(missing_ok=True)
+
+
+async def _print_login(database: Database, url: str, token: str) -> None:
+    """One link for people that logs one browser in, once."""
+    token_id = access.token_id_of(token)
+    assert token_id is not None
+
+    def create(connection: Connection) -> str:
+        secret = secrets.token_bytes(access.SECRET_BYTES)
+        return access.create_login_code(connection, token_id, now=time.time_ns(), secret_bytes=secret)
+
+    code = await database.write(create)
+    sys.stderr.write(f"open this link once, within 15 minutes, to log in: {url}/login?code={code}\n")
+    sys.stderr.flush()

@@ -1,0 +1,46 @@
+"""What tests of several rooms share: a home folder of their own, the command line, a running daemon."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests know their own settings only; what is for the tests themselves stays."""
+    for name in list(os.environ):
+        if name.startswith("QUARTERMASTER_") and name not in (
+            "QUARTERMASTER_TRACES",
+            "QUARTERMASTER_TEST_INSTALLED",
+        ):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where a home folder may be made."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def quartermaster(home: Path, tmp_path: Path) -> Run:
+    """Runs one command on the home and gives its exit code, stdout and stderr."""
+
+    def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "quartermaster", *map(str, arguments)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={**os.environ, "QUARTERMASTER_HOME": str(home), **environment},
+        )
+
+    return run

@@ -1,0 +1,187 @@
+"""Where settings come from, which source wins, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from quartermaster.config import SETTINGS, Inbox, Settings, find_home, load_settings, profile_of
+from quartermaster.errors import ConfigurationError
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A working directory beside a home folder."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+def load(place: Path, *, environment: dict[str, str] | None = None, **flags: object) -> Settings:
+    return load_settings(
+        home=place / "home", flags=flags, environment=environment or {}, directory=place / "work"
+    )
+
+
+def write_home(place: Path, text: str) -> None:
+    (place / "home" / "config.toml").write_text(text)
+
+
+def write_project(place: Path, text: str) -> None:
+    (place / "work" / "quartermaster.toml").write_text(text)
+
+
+def test_without_any_source_every_setting_has_its_default(place: Path):
+    settings = load(place)
+    assert (settings.host, settings.port) == ("127.0.0.1", 7117)
+    assert settings.eval_deadline_seconds == 600
+    assert settings.ingest_line_limit_bytes == settings.http_body_limit_bytes == 16 * 2**20
+    for setting in SETTINGS:
+        assert getattr(settings, setting.field) == setting.default
+
+
+def test_each_source_wins_over_the_one_behind_it(place: Path):
+    write_home(place, "port = 1001")
+    assert load(place).port == 1001
+    write_project(place, "port = 1002")
+    assert load(place).port == 1002
+    assert load(place, environment={"QUARTERMASTER_PORT": "1003"}).port == 1003
+    assert load(place, environment={"QUARTERMASTER_PORT": "1003"}, port=1004).port == 1004
+
+
+def test_a_source_that_is_silent_about_a_key_leaves_it_to_the_next(place: Path):
+    write_home(place, "port = 1001\n[eval]\nconcurrency = 3")
+    write_project(place, "[eval]\ndeadline_seconds = 5")
+    settings = load(place, host=None)
+    assert (settings.port, settings.eval_concurrency, settings.eval_deadline_seconds) == (1001, 3, 5.0)
+    assert settings.host == "127.0.0.1"
+
+
+def test_every_setting_can_be_given_by_its_variable(place: Path, tmp_path: Path):
+    texts = {
+        "host": "::1",
+        "behind_proxy": "true",
+        "log_format": "json",
+        "inbox": str(tmp_path / "recordings"),
+        "http.allowed_hosts": "a.example:443, b.example",
+    }
+    environment = {setting.variable: texts.get(setting.key, "1") for setting in SETTINGS}
+    environment |= dict.fromkeys(
+        ("QUARTERMASTER_INGEST_LINE_LIMIT_BYTES", "QUARTERMASTER_HTTP_BODY_LIMIT_BYTES"), "2048"
+    )
+    settings = load(place, environment=environment)
+    assert settings.behind_proxy is True
+    assert settings.inbox == (Inbox(tmp_path / "recordings", "local"),)
+    assert settings.http_allowed_hosts == ("a.example:443", "b.example")
+    assert settings.http_body_limit_bytes == 2048
+    assert all(getattr(settings, setting.field) != setting.default for setting in SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["prot = 1", "[eval]\ndeadline = 1", "[evil]\nx = 1", "[evil]", "eval = 3", "home = '/x'", "'' = 1"],
+)
+def test_an_unknown_key_is_refused_with_its_name_and_its_file(place: Path, text: str):
+    write_project(place, text)
+    with pytest.raises(ConfigurationError, match=r"quartermaster\.toml: unknown setting") as caught:
+        load(place)
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_variable_is_refused_by_name(place: Path):
+    with pytest.raises(ConfigurationError, match="QUARTERMASTER_PROT"):
+        load(place, environment={"QUARTERMASTER_PROT": "1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("port = '7117'", "port"),
+        ("port = true", "port"),
+        ("port = 65536", "port"),
+        ("port = 1.0", "port"),
+        ("behind_proxy = 1", "behind_proxy"),
+        ("behind_proxy = 'yes'", "behind_proxy"),
+        ("host = ''", "host"),
+        ("log_format = 'xml'", "log_format"),
+        ("inbox = 'x'", "inbox"),
+        ("[inbox]\npath = 'x'", "inbox"),
+        ("[[inbox]]\nworkspace = 'x'", "inbox"),
+        ("[[inbox]]\npath = 'x'\ncolour = 'y'", "inbox"),
+        ("[[inbox]]\npath = 3", "inbox"),
+        ("[eval]\ndeadline_seconds = 0", "eval.deadline_seconds"),
+        ("[eval]\ndeadline_seconds = nan", "eval.deadline_seconds"),
+        ("[eval]\ndeadline_seconds = inf", "eval.deadline_seconds"),
+        ("[eval.thresholds]\ncost_rise = -0.1", "eval.thresholds.cost_rise"),
+        ("[http]\nallowed_hosts = 'a'", "http.allowed_hosts"),
+        ("[http]\nallowed_hosts = [1]", "http.allowed_hosts"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_key_file_and_what_is_allowed(
+    place: Path, text: str, key: str
+):
+    write_home(place, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(place)
+    message = str(caught.value)
+    assert f"config.toml: {key} is " in message
+    assert "; allowed is " in message
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "True", "on", ""])
+def test_a_boolean_variable_is_true_or_false_and_nothing_else(place: Path, text: str):
+    with pytest.raises(ConfigurationError, match=r"QUARTERMASTER_BEHIND_PROXY .* true or false"):
+        load(place, environment={"QUARTERMASTER_BEHIND_PROXY": text})
+
+
+def test_broken_toml_is_refused_with_the_file_and_the_place(place: Path):
+    write_home(place, "port =")
+    with pytest.raises(ConfigurationError, match=r"config\.toml is not valid TOML: "):
+        load(place)
+
+
+def test_a_settings_file_that_is_a_folder_is_refused(place: Path):
+    (place / "work" / "quartermaster.toml").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(place)
+
+
+def test_a_relative_inbox_is_taken_from_where_it_was_written(place: Path):
+    write_home(place, "[[inbox]]\npath = '../records'\nworkspace = 'team'")
+    (inbox,) = load(place).inbox
+    assert inbox.path.resolve() == place / "records"
+    assert inbox.workspace == "team"
+    (inbox,) = load(place, inbox=[{"path": "here"}]).inbox
+    assert inbox.path == place / "work" / "here"
+
+
+def test_an_inbox_that_would_take_in_everything_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(place / "people" / "ann"))
+    (place / "people" / "ann").mkdir(parents=True)
+    for folder in ("/", "~", "~/..", str(place / "home"), str(place), str(place / "home" / "inbox")):
+        with pytest.raises(ConfigurationError, match=r"^inbox "):
+            load(place, inbox=[{"path": folder}])
+    assert load(place, inbox=[{"path": "~/.claude/projects"}]).inbox
+
+
+def test_a_link_to_the_data_folder_is_refused_as_inbox(place: Path):
+    (place / "link").symlink_to(place)
+    with pytest.raises(ConfigurationError, match="contains the data folder"):
+        load(place, inbox=[{"path": str(place / "link")}])
+
+
+def test_the_home_comes_from_the_flag_then_the_variable_then_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    environment = {"QUARTERMASTER_HOME": str(tmp_path / "by-variable")}
+    assert find_home(tmp_path / "by-flag", environment) == tmp_path / "by-flag"
+    assert find_home(None, environment) == tmp_path / "by-variable"
+    assert find_home(None, {}).name == "quartermaster"
+
+
+def test_thresholds_become_the_profile_of_comparisons(place: Path):
+    write_home(place, "[eval.thresholds]\nsteps_rise = 0.5\nhallucinations_rise = 2")
+    profile = profile_of(load(place))
+    assert profile.steps_to_goal == 0.5
+    assert profile.hallucinations == 2
+    assert profile.tool_success_rate == 0.05
