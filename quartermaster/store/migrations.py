@@ -212,9 +212,9 @@ create table source (
     unique (workspace, path)
 ) strict;
 
-create table source_mission (
-    source integer not null references source,
+create table source_mission (        -- columns in the order of the key: older quick_checks insist on it
     mission integer not null references mission,
+    source integer not null references source,
     primary key (mission, source)
 ) strict, without rowid;
 
