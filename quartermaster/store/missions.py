@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from quartermaster.core.journal import JournalEntry
 from quartermaster.core.trajectory import MODEL_CALL, Step
@@ -330,10 +331,9 @@ def _apply_outcome(connection: Connection, mission: int, instant: int, payload: 
             _number(payload.get("reward")),
         ),
     )
-    rows = connection.execute(
-        "select origin, outcome, reward from mission_outcome where mission = ?", (mission,)
-    ).fetchall()
-    origin, outcome, reward = min(rows, key=lambda row: (_rank(row[0]), row[0]))
+    told = outcomes_of(connection, mission)
+    strongest = min(told, key=lambda one: (_rank(one.origin), one.origin), default=None)
+    origin, outcome, reward = astuple(strongest) if strongest else (None, None, None)
     connection.execute(
         "update mission set outcome = ?, outcome_origin = ?, reward = ? where id = ?",
         (outcome, origin, reward, mission),
@@ -359,14 +359,25 @@ def _text(value: Any) -> str | None:
 def quiet_tails(connection: Connection, before: int, limit: int = 200) -> list[tuple[int, int, int]]:
     """Missions with an open tail that have not changed since an instant: key, next sequence, tail length."""
     return connection.execute(
-        "select id, next_sequence, tail_entries from mission where tail_entries > 0 and changed_at < ? limit ?",
+        "select id, next_sequence, tail_entries from mission"
+        " where tail_entries > 0 and changed_at < ? limit ?",
         (before, limit),
     ).fetchall()
 
 
-def outcomes_of(connection: Connection, mission: int) -> list[dict[str, Any]]:
-    """Every outcome that somebody told, with who it was."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What somebody said of how a mission ended."""
+
+    origin: str
+    outcome: str | None
+    reward: float | None
+
+
+def outcomes_of(connection: Connection, mission: int) -> list[Outcome]:
+    """Every outcome that somebody told, by who it was; one that was taken back is none."""
     rows = connection.execute(
-        "select origin, outcome, reward from mission_outcome where mission = ? order by origin", (mission,)
+        "select origin, outcome, reward from mission_outcome where mission = ?"
+        " and (outcome is not null or reward is not null) order by origin",
+        (mission,),
     )
-    return [{"origin": origin, "outcome": outcome, "reward": reward} for origin, outcome, reward in rows]
+    return [Outcome(*row) for row in rows]

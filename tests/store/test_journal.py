@@ -314,7 +314,7 @@ def test_what_is_told_of_a_mission_stands_on_it_and_the_verifier_wins(connection
     assert (mission.outcome, mission.outcome_origin, mission.reward) == ("failed", "verifier", 0.0)
     assert mission.labels == {"k": 1}
     assert mission.started_at is None
-    assert [told["origin"] for told in missions.outcomes_of(connection, mission.key)] == ["agent", "verifier"]
+    assert [told.origin for told in missions.outcomes_of(connection, mission.key)] == ["agent", "verifier"]
 
 
 def test_a_trajectory_window_shows_a_command_where_it_began_with_its_outcome(connection: Connection) -> None:
@@ -341,3 +341,20 @@ def test_a_trajectory_window_shows_a_command_where_it_began_with_its_outcome(con
     ]
     assert [step.index for step in trajectory_window(connection, mission.key, 1, 1)] == [1]
     assert trajectory_window(connection, mission.key, 3, 10) == []
+
+
+def test_an_outcome_that_is_taken_back_leaves_the_word_of_others(connection: Connection) -> None:
+    def tell(number: int, **payload: object) -> None:
+        append(connection, 1, [raw_entry(number, "mission.outcome", second=number, payload=payload)], now=1)
+
+    def outcome() -> tuple[str | None, str | None]:
+        mission = find_mission(connection, 1, "m")
+        assert mission is not None
+        return mission.outcome, mission.outcome_origin
+
+    tell(1, outcome="succeeded", origin="agent")
+    assert outcome() == ("succeeded", "agent")
+    tell(2, origin="agent")
+    assert outcome() == (None, None)
+    tell(3, outcome="failed", origin="harness")
+    assert outcome() == ("failed", "harness")
