@@ -338,7 +338,6 @@ class Assessor:
                 step = index
                 if kind == COMMAND_START:
                     commands.open(pairing, index)
-                    success = None
                 elif kind == COMMAND_END:
                     step = commands.close(pairing, index)
                 successes.append(success)
@@ -416,7 +415,7 @@ class Assessor:
                 self._tally.calls_with_list_price += 1
 
     def _add_costs(self, costs: list[Row]) -> None:
-        """A cost waits until the end for a model call of its ledger, which may come before or after it."""
+        """A cost whose model call has gone by is dropped; any other waits for it until the end."""
         for row in costs:
             cost, ledger = row[10], row[13]
             if cost is None or ledger in self._call_ledgers:

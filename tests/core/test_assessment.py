@@ -398,6 +398,21 @@ def test_failure_modes_come_in_the_order_of_the_contract_each_once():
     assert value(assessed(*rows), "failure_modes") == modes
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode", "enough"),
+    [
+        (t.ESCALATION_QUESTION, "escalation_loop", 3),
+        (t.INPUT_BLOCKED, "guardrail_cascade", 4),
+        (t.OUTPUT_BLOCKED, "guardrail_cascade", 4),
+        (t.BUDGET_EXCEEDED, "budget_runaway", 1),
+    ],
+)
+def test_a_failure_mode_begins_at_its_count_and_not_before(kind, mode, enough):
+    row = Step(0, kind, None, False)
+    assert assessed(*[row] * (enough - 1)).findings == ()
+    assert assessed(*[row] * enough).findings == (Finding(mode, enough - 1),)
+
+
 def test_answers_to_an_escalation_are_steps_but_no_questions():
     question = Step(0, t.ESCALATION_QUESTION, None, True)
     answer = Step(0, t.ESCALATION_ANSWER, None, True)
