@@ -42,6 +42,9 @@ Check = Callable[[], None]
 
 _DRIFT_SEED: Final = 0
 _TEXTS_LIMIT: Final = 50_000
+_PAGE: Final = 1024
+"""Rows at a time: few enough to stay in the processor's cache until they are judged."""
+
 _SECONDS_BETWEEN_LOOKS: Final = 1.0
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -221,7 +224,7 @@ def _mission_key(connection: Connection, workspace: int, mission_id: str) -> int
 
 
 def _pages(connection: Connection, mission: int, texts: Texts, check: Check) -> Iterator[list[Row]]:
-    for page in trajectory.step_pages(connection, mission):
+    for page in trajectory.step_pages(connection, mission, page=_PAGE):
         check()
         if len(texts) > _TEXTS_LIMIT:
             texts.clear()

@@ -45,6 +45,7 @@ ANSWER_LIMIT: Final = 64 * 2**20
 SUBSCRIBER_LIMIT: Final = 1000
 """Events that a subscriber may be behind before it is let go."""
 
+_EVENTS_AT_A_TIME: Final = 500
 _TRIES: Final = 2
 _KILL_SECONDS: Final = 5.0
 _FIRST_PAUSE: Final = 0.05
@@ -202,12 +203,21 @@ class _Hub:
         self._listeners.setdefault(workspace, []).append(sender)
         return receiver
 
-    def publish(self) -> None:
+    def publish(self) -> bool:
+        """Tell what is new; True when there is more than fits at a time."""
+        more = False
         for workspace in list(self._listeners):
-            query = partial(runs.events_after, workspace=workspace, event_id=self._told[workspace])
-            for event in self._database.read_blocking(query):
-                self._told[workspace] = event.id
+            query = partial(
+                runs.events_after,
+                workspace=workspace,
+                event_id=self._told[workspace],
+                limit=_EVENTS_AT_A_TIME,
+            )
+            events = self._database.read_blocking(query)
+            more = more or len(events) == _EVENTS_AT_A_TIME
+            for event in events:
                 self._tell(workspace, event)
+        return more
 
     def close(self) -> None:
         for listeners in self._listeners.values():
@@ -216,6 +226,8 @@ class _Hub:
         self._listeners.clear()
 
     def _tell(self, workspace: int, event: RunEvent) -> None:
+        if workspace in self._told:
+            self._told[workspace] = event.id
         for listener in list(self._listeners.get(workspace, ())):
             try:
                 listener.send_nowait(event)
@@ -352,13 +364,16 @@ class Supervisor:
         while not self._stopping:
             self._news = anyio.Event()
             try:
-                self._hub.publish()
+                if self._hub.publish():
+                    self.wake()
                 await self._look_after_running()
                 await self._claim_what_fits(tasks)
             except StorageError as error:
                 if self._database.failure is not None:
                     raise
                 _log.warning("the queue cannot be read for the moment", error=str(error))
+            except Exception:  # one run that cannot be claimed must not take the daemon down
+                _log.exception("the queue cannot be worked on")
             await self._workers.retire()
             with anyio.move_on_after(POLL_SECONDS):
                 await self._news.wait()
@@ -407,10 +422,12 @@ class Supervisor:
                 ending = await self._evaluate(job.run)
             ending = ending or job.ending
         finally:
-            with CancelScope(shield=True):
-                await self._settle(job.run, ending)
-            del self._jobs[job.run.key]
-            self.wake()
+            try:
+                with CancelScope(shield=True):
+                    await self._settle(job.run, ending)
+            finally:
+                del self._jobs[job.run.key]
+                self.wake()
 
     async def _evaluate(self, run: Run) -> Outcome:
         request = msgspec.json.encode({"run": run, "profile": self._profile})
