@@ -75,8 +75,8 @@ async def _serve(settings: Settings) -> None:
         stack.enter_context(_announced(home, url_of(listener)))
         if opened.token is not None:
             await _print_login(database, url_of(listener), opened.token)
-        gc.collect()
         gc.freeze()
+        gc.enable()
         await stop.wait()
         _log.info("stopping")
     _log.info("stopped")

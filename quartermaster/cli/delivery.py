@@ -113,13 +113,11 @@ def _batches(raws: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _post(client: Client, batch: list[bytes], ledger: _Ledger) -> None:
-    answer = client.post(path_of("journal"), b"\n".join(batch), "application/x-ndjson")
+    answer = client.post(path_of("journal"), b"[" + b",".join(batch) + b"]")
     ledger.accepted += answer["accepted"]
     ledger.duplicate += answer["duplicate"]
-    ledger.conflicting += answer.get("conflicting", 0)
     for one in answer["rejected"]:
-        line, reason = (one["line"], one["reason"]) if isinstance(one, dict) else one
-        _reject(ledger, line, 0, reason)
+        _reject(ledger, one["line"], 0, one["reason"])
 
 
 def _reject(ledger: _Ledger, line: int | None, position: int, reason: str) -> None:

@@ -114,7 +114,8 @@ def text(value: object) -> str:
         return f"{value:,.6g}"
     if isinstance(value, int):
         return f"{value:,}"
-    return printable(str(value).replace("\n", " "))
+    said = value if isinstance(value, str) else _json(value)
+    return printable(said.replace("\n", " "))
 
 
 def printable(line: str) -> str:

@@ -1,5 +1,6 @@
 """`quartermaster serve`: the daemon."""
 
+import gc
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ def command(
         inbox=[{"path": folder} for folder in inbox] or None,
         behind_proxy=behind_proxy,
     )
+    gc.disable()  # until the daemon runs: a start makes what is kept, and searching it for garbage takes long
     from quartermaster import daemon
 
     return daemon.run(settings)

@@ -1,0 +1,389 @@
+"""`quartermaster serve`: first start, lock, address, inboxes, signals, slow and too many clients."""
+
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from quartermaster import server
+from quartermaster.daemon import Health, keep_running
+from quartermaster.store.database import Database
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (true := holds()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return true
+
+
+def test_the_first_start_makes_a_private_home_and_prints_one_login_link(start_daemon, home: Path):
+    daemon = start_daemon()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    for name in ("token", "quartermaster.db", "lock", "address"):
+        assert stat.S_IMODE((home / name).stat().st_mode) == 0o600, name
+    assert (home / "inbox" / "local").is_dir()
+    status, page = daemon.ask("GET", "/api/v1/missions")
+    assert (status, page["rows"]) == (200, [])
+    links = re.findall(rf"{re.escape(daemon.url)}/login\?code=\w+", daemon.log)
+    assert len(links) == 1
+    assert daemon.token not in daemon.log
+    daemon.stop()
+    again = start_daemon()
+    assert again.log.count("/login?code=") == 1
+    assert again.token == daemon.token
+
+
+def test_an_idle_daemon_stops_within_two_seconds_and_leaves_no_address(start_daemon, home: Path):
+    daemon = start_daemon()
+    began = time.monotonic()
+    assert daemon.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 2
+    assert not (home / "address").exists()
+    assert [event["event"] for event in daemon.events()] == ["started", "stopping", "stopped"]
+
+
+def test_an_interrupt_from_the_keyboard_stops_like_a_signal(start_daemon):
+    daemon = start_daemon()
+    assert daemon.stop(signal.SIGINT) == 0
+    assert "Traceback" not in daemon.log
+
+
+def test_a_second_signal_stops_at_once_although_a_stream_is_open(start_daemon):
+    daemon = start_daemon()
+    with open_stream(daemon):
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(2) == 0
+    assert "Traceback" not in daemon.log
+
+
+def test_an_open_event_stream_is_ended_and_does_not_hold_up_the_stop(start_daemon):
+    daemon = start_daemon()
+    with open_stream(daemon) as stream:
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began < 2
+        stream.settimeout(2)
+        rest = b""
+        while chunk := stream.recv(4096):
+            rest += chunk
+        assert rest.endswith(b"0\r\n\r\n")  # the end of a chunked body, not a broken connection
+    assert "Traceback" not in daemon.log
+
+
+def open_stream(daemon) -> socket.socket:
+    address = urlsplit(daemon.url)
+    stream = socket.create_connection((address.hostname, address.port), timeout=5)
+    stream.sendall(
+        f"GET /api/v1/eval/runs/stream HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Authorization: Bearer {daemon.token}\r\n\r\n".encode()
+    )
+    assert b"200 OK" in stream.recv(1024)
+    return stream
+
+
+def test_a_second_daemon_on_the_same_home_is_refused_in_words(start_daemon, quartermaster):
+    daemon = start_daemon()
+    refused = quartermaster("serve", "--port", "0")
+    assert refused.returncode == 2
+    assert f"process {daemon.process.pid}" in refused.stderr
+    assert "--home" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_killed_daemon_leaves_a_home_that_the_next_one_can_use(start_daemon):
+    start_daemon().stop(signal.SIGKILL)
+    assert start_daemon().stop() == 0
+
+
+def test_a_port_in_use_is_told_with_what_to_do(start_daemon, quartermaster, tmp_path: Path):
+    port = urlsplit(start_daemon().url).port
+    refused = quartermaster("serve", "--home", tmp_path / "other", "--port", port)
+    assert refused.returncode == 2
+    assert f"port {port}" in refused.stderr
+    assert "--port" in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_that_others_reach_needs_a_proxy_in_front(quartermaster, host: str):
+    refused = quartermaster("serve", "--host", host, "--port", "0")
+    assert refused.returncode == 2
+    assert "--behind-proxy" in refused.stderr
+
+
+def test_a_recording_in_the_inbox_becomes_missions_while_the_daemon_runs(start_daemon, samples: Path):
+    daemon = start_daemon()
+    shutil.copy(samples / "native" / "login_fix.ndjson", daemon.home / "inbox" / "local")
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions")[1]["count"] == 2)
+    assert eventually(lambda: "ingested" in [event["event"] for event in daemon.events()])
+
+
+def test_a_further_inbox_is_watched_in_place_and_not_written_to(start_daemon, samples: Path, tmp_path: Path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    daemon = start_daemon("--inbox", folder)
+    shutil.copy(samples / "claude_code" / "ferry_backup_json.jsonl", folder)
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions")[1]["count"] == 1)
+    assert [path.name for path in folder.iterdir()] == ["ferry_backup_json.jsonl"]
+
+
+def test_a_workspace_that_is_made_meanwhile_gets_a_living_inbox(
+    start_daemon, quartermaster, samples: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("QUARTERMASTER_INGEST_SCAN_SECONDS", "0.3")
+    daemon = start_daemon()
+    assert quartermaster("workspace", "create", "team").returncode == 0
+    quartermaster("member", "add", "ann", "--workspace", "team", "--role", "viewer")
+    token = quartermaster("token", "create", "--user", "ann").stdout.strip()
+    shutil.copy(samples / "native" / "login_fix.ndjson", daemon.home / "inbox" / "team")
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions", token=token)[1]["count"] == 2)
+    assert daemon.ask("GET", "/api/v1/missions")[1]["count"] == 0
+
+
+def test_a_revoked_token_is_refused_by_the_running_daemon(start_daemon, quartermaster):
+    daemon = start_daemon()
+    token_id = daemon.token.split("_")[1]
+    assert daemon.ask("GET", "/api/v1/missions")[0] == 200
+    assert quartermaster("token", "revoke", token_id).returncode == 0
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions")[0] == 401, seconds=3)
+
+
+def test_a_run_queued_over_http_ends_and_is_logged(start_daemon, samples: Path):
+    daemon = start_daemon()
+    shutil.copy(samples / "native" / "login_fix.ndjson", daemon.home / "inbox" / "local")
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions")[1]["count"] == 2)
+    status, queued = daemon.ask("POST", "/api/v1/eval/replay", {"mission_id": "demo-login-fix-baseline"})
+    assert status == 202
+    path = f"/api/v1/eval/runs/{queued['run_id']}"
+    assert eventually(lambda: daemon.ask("GET", path)[1]["status"] == "completed")
+    assert eventually(lambda: any(event.get("run_id") == queued["run_id"] for event in daemon.events()))
+
+
+def test_a_start_loads_nothing_that_it_does_not_need(start_daemon):
+    """Each of these costs a tenth of a start or several MiB."""
+    code = (
+        "import sys, quartermaster.daemon\n"
+        "from quartermaster.api.application import make_application\n"
+        "heavy = {'pydantic', 'numpy', 'genai_prices', 'sqlite_utils', 'httpx', 'click_default_group'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+    daemon = start_daemon()
+    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    assert "pydantic_core" not in maps
+
+
+class Part:
+    """A part of a daemon that fails as often as it is told to, then runs."""
+
+    def __init__(self, failures: int, *, before_start: bool = False) -> None:
+        self.failures = failures
+        self.before_start = before_start
+        self.starts = 0
+        self.running = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        self.starts += 1
+        failing = self.starts <= self.failures
+        if failing and self.before_start:
+            raise OSError("cannot begin")
+        task_status.started()
+        if failing:
+            raise OSError("broke")
+        self.running.set()
+        await anyio.sleep_forever()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_a_part_that_fails_is_started_again_and_readiness_tells(tmp_path: Path):
+    with Database(tmp_path / "quartermaster.db") as database:
+        health = Health(database, anyio.Event())
+        part = Part(failures=1)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(keep_running, "ingester", part.run, health)
+                await anyio.sleep(0.1)
+                assert health.reasons() == ["the ingester is being restarted"]
+                await part.running.wait()
+                assert health.reasons() == []
+                tasks.cancel_scope.cancel()
+    assert part.starts == 2
+
+
+@pytest.mark.anyio
+async def test_a_part_that_cannot_begin_fails_the_start(tmp_path: Path):
+    with Database(tmp_path / "quartermaster.db") as database:
+        part = Part(failures=1, before_start=True)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(keep_running, "ingester", part.run, Health(database, anyio.Event()))
+        assert caught.group_contains(OSError, match="cannot begin")
+
+
+@pytest.mark.anyio
+async def test_readiness_names_a_stop_and_a_database_that_cannot_be_written(tmp_path: Path):
+    database = Database(tmp_path / "quartermaster.db")
+    stop = anyio.Event()
+    health = Health(database, stop)
+    assert health.reasons() == []
+    stop.set()
+    assert health.reasons() == ["the daemon is stopping"]
+    database.close()
+    assert health.reasons() == ["the daemon is stopping", "the database cannot be written"]
+
+
+async def _empty(scope, receive, send) -> None:
+    """Answers every request with nothing, after reading its whole body."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines that a test can wait for."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.6)
+
+
+async def _served(use: Callable[[int], bytes]) -> bytes:
+    """What a client in a thread gets from a server on a free port."""
+    listener = server.bind("127.0.0.1", 0, behind_proxy=False)
+    running = server.Server(_empty)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(running.run_on, [listener])
+            answer = await anyio.to_thread.run_sync(use, listener.getsockname()[1])
+            running.should_exit = True
+    return answer
+
+
+def _drip(pieces: list[bytes], pause: float) -> Callable[[int], bytes]:
+    def use(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            try:
+                for piece in pieces:
+                    client.sendall(piece)
+                    time.sleep(pause)
+                return client.recv(4096)
+            except ConnectionError:
+                return b"closed"
+
+    return use
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_head_that_drips_in_is_cut_off_at_its_deadline():
+    pieces = [b"GET / HTTP/1.1\r\n"] + [b"x: y\r\n"] * 10
+    answer = await _served(_drip(pieces, 0.1))
+    assert answer.startswith(b"HTTP/1.1 408") or answer == b"closed"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_connection_that_says_nothing_is_closed():
+    assert await _served(_drip([], 0)) in (b"", b"closed")
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_body_that_drips_in_is_cut_off_at_its_deadline():
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    answer = await _served(_drip([head] + [b"."] * 12, 0.1))
+    assert b"204" not in answer
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_connection_that_is_kept_open_is_not_measured_while_nothing_is_asked():
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await _served(_drip([request, request, request], 0.45))
+    assert answer.count(b"204 No Content") == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "head", [b"x: " + b"y" * 70_000, b"\r\n".join(b"x%d: y" % number for number in range(20_000))]
+)
+async def test_a_head_over_the_limit_is_refused_in_the_one_error_shape(head: bytes):
+    answer = await _served(_drip([b"GET / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n"], 0))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request") or answer == b"closed"
+    assert b"application/problem+json" in answer or answer == b"closed"
+
+
+@pytest.mark.anyio
+async def test_more_connections_than_the_limit_are_turned_away(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "CONNECTION_LIMIT", 2)
+
+    def use(port: int) -> bytes:
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(3)]
+        answer = clients[2].recv(4096)
+        for client in clients:
+            client.close()
+        return answer
+
+    answer = await _served(use)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in answer
+
+
+def test_the_daemon_listens_on_sixth_version_loopback_too(start_daemon):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    assert start_daemon("--host", "::1").url.startswith("http://[::1]:")
+
+
+def test_settings_come_from_the_home_and_are_checked_before_anything_starts(quartermaster, home: Path):
+    home.mkdir()
+    (home / "config.toml").write_text("colour = 'red'")
+    refused = quartermaster("serve", "--port", "0")
+    assert refused.returncode == 2
+    assert "config.toml: unknown setting 'colour'" in refused.stderr
+    assert not (home / "quartermaster.db").exists()
+
+
+def test_a_home_that_cannot_be_made_is_told_in_words(quartermaster, tmp_path: Path):
+    (tmp_path / "file").touch()
+    refused = quartermaster("serve", "--home", tmp_path / "file" / "home", "--port", "0")
+    assert refused.returncode == 10
+    assert "cannot be made" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_no_child_process_outlives_a_stopped_daemon(start_daemon, samples: Path):
+    daemon = start_daemon()
+    shutil.copy(samples / "native" / "login_fix.ndjson", daemon.home / "inbox" / "local")
+    assert eventually(lambda: daemon.ask("GET", "/api/v1/missions")[1]["count"] == 2)
+    daemon.ask("POST", "/api/v1/eval/replay", {"mission_id": "demo-login-fix-baseline"})
+    children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not list the children of a process")
+    assert eventually(lambda: bool(children.read_text().split()))
+    pids = [int(pid) for pid in children.read_text().split()]
+    daemon.stop()
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), seconds=2)
