@@ -5,15 +5,14 @@ import html
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, delete, get, post
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.handlers import BaseRouteHandler
 
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.documentation import described
@@ -26,6 +25,7 @@ from quartermaster.api.problems import (
     role_too_low,
 )
 from quartermaster.api.services import Services
+from quartermaster.errors import StorageError
 from quartermaster.store import access
 from quartermaster.store.access import Membership, Principal, Role
 
@@ -42,7 +42,7 @@ _CACHE_LIMIT: Final = 1024
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """What the guard has found out about a request. `membership` is None on routes without a workspace."""
+    """What `authorise` has found out about a request. `membership` is None on routes without a workspace."""
 
     principal: Principal
     membership: Membership | None
@@ -141,24 +141,27 @@ def doorkeeper_of(request: Any) -> Doorkeeper:
     return doorkeeper
 
 
-async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route: 401, then 403 for the workspace, then 403 for the role."""
-    if connection.scope["method"] == "OPTIONS":  # the library's own: which methods there are is no secret
+async def authorise(request: Call) -> None:
+    """Comes before every handler: 401, then 403 for the workspace, then 403 for the role.
+
+    A hook and not a guard of the library, which copies the whole handler for each guard and request.
+    """
+    if request.scope["method"] == "OPTIONS":  # the library's own: which methods there are is no secret
         return
-    least = handler.opt["role"]
+    least = request.route_handler.opt["role"]
     if least is PUBLIC:
         return
-    principal = doorkeeper_of(connection).principal(fields_of(connection.scope))
+    principal = doorkeeper_of(request).principal(fields_of(request.scope))
     if principal is None:
         raise no_credentials()
-    membership = None if least is SIGNED_IN else _membership(connection, principal)
+    membership = None if least is SIGNED_IN else _membership(request, principal)
     if membership is not None and membership.role < least:
         raise role_too_low(least.name, membership.role.name)
-    connection.scope["auth"] = Access(principal=principal, membership=membership)
+    request.scope["auth"] = Access(principal=principal, membership=membership)
 
 
-def _membership(connection: ASGIConnection[Any, Any, Any, Any], principal: Principal) -> Membership:
-    named = _named_workspace(connection)
+def _membership(request: Call, principal: Principal) -> Membership:
+    named = _named_workspace(request)
     if named:
         membership = principal.membership(named)
         if membership is None:
@@ -169,20 +172,20 @@ def _membership(connection: ASGIConnection[Any, Any, Any, Any], principal: Princ
     return principal.memberships[0]
 
 
-def _named_workspace(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    if connection.scope["query_string"]:
-        named = query_of(connection).get("workspace_id")
+def _named_workspace(request: Call) -> str | None:
+    if request.scope["query_string"]:
+        named = query_of(request).get("workspace_id")
         if named:
             if len(named) > 1:
                 raise bad_request("repeated parameter", "The query parameter workspace_id may be given once.")
             return named[0]
-    header = fields_of(connection.scope).get(b"x-workspace-id")
+    header = fields_of(request.scope).get(b"x-workspace-id")
     return header.decode("utf-8", "replace") if header else None
 
 
-def query_of(connection: Any) -> dict[str, list[str]]:
+def query_of(request: Call) -> dict[str, list[str]]:
     """The parameters of the query that are not empty; 400 for text that is not UTF-8."""
-    raw: bytes = connection.scope["query_string"]
+    raw = request.scope["query_string"]
     try:
         pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=100)
     except (UnicodeError, ValueError):
@@ -197,7 +200,8 @@ async def note_use(request: Call) -> None:
     """After the answer: once a day a token, once an hour a session is noted as used."""
     found = request.scope.get("auth")
     if isinstance(found, Access) and found.principal.worth_noting:
-        await doorkeeper_of(request).note_use(found.principal)
+        with suppress(StorageError):  # the answer is out; the next request tries again
+            await doorkeeper_of(request).note_use(found.principal)
 
 
 class Whoami(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The application: every route, behind one edge and one guard."""
+"""The application: every route, behind one edge and one check of access."""
 
 from functools import partial
 from typing import Any, Final
@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins import PluginProtocol
 
 from quartermaster import __version__
 from quartermaster.api import access, eval, health, journal, missions, problems
@@ -44,12 +45,19 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 )
 
 
+class _Application(Litestar):
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Those that are asked for. The library would load pydantic, which no handler here uses."""
+        return plugins
+
+
 def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = ROUTES) -> Litestar:
     """The whole HTTP API over the given services; ValueError for a route that does not say who may use it."""
     _require_roles(routes)
-    application = Litestar(
+    application = _Application(
         routes,
-        guards=[access.authorise],
+        before_request=access.authorise,
         after_response=access.note_use,
         exception_handlers=problems.HANDLERS,
         openapi_config=None,

@@ -9,7 +9,7 @@ from quartermaster.api.access import Call, services_of
 from quartermaster.api.edge import fields_of
 from quartermaster.api.problems import Problem, bad_request, too_large
 from quartermaster.core.journal import parse_instant
-from quartermaster.errors import QuartermasterError, Rejected
+from quartermaster.errors import Rejected
 
 T = TypeVar("T")
 
@@ -21,10 +21,6 @@ LINES: Final = frozenset(
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SPACE_BEFORE_OFFSET: Final = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
-
-
-class ClientGone(QuartermasterError):
-    """The client went away in the middle of its request; nobody reads the answer."""
 
 
 async def read_body(request: Call, *, line_based: bool = False) -> bytes:
@@ -40,7 +36,7 @@ async def read_body(request: Call, *, line_based: bool = False) -> bytes:
     while True:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone("the client went away before its body was complete")
+            raise bad_request("incomplete body", "The connection ended before the body did; send it again.")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:

@@ -89,8 +89,9 @@ class Edge:
             await refusal(scope, receive, protected)
             return
         scope[FIELDS] = fields
-        if b"%2" in scope["raw_path"]:
-            scope["path"] = _path_with_encoded_slashes(scope["raw_path"])
+        raw_path = scope["raw_path"].partition(b"?")[0]
+        if b"%2" in raw_path:
+            scope["path"] = _path_with_encoded_slashes(raw_path)
         await self._application(scope, receive, protected)
 
     def _refuse_foreign_host(self, fields: dict[bytes, bytes]) -> None:

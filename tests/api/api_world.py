@@ -117,12 +117,13 @@ class World:
             yield client
 
     @contextmanager
-    def server(self, **changes: Any) -> Iterator[str]:
-        """A real server on a free port of the loopback; its address."""
+    def server(self, *, working: bool = False, **changes: Any) -> Iterator[str]:
+        """A real server on a free port of the loopback; its address. `working`: runs are executed too."""
         listener = bind("127.0.0.1", 0, behind_proxy=False)
         port = listener.getsockname()[1]
         server = Server(make_application(self.services(port=port, **changes)))
-        thread = threading.Thread(target=_serve, args=(server, listener))
+        supervisor = self.supervisor if working else None
+        thread = threading.Thread(target=lambda: anyio.run(_serve, server, listener, supervisor))
         thread.start()
         try:
             _wait_for(lambda: server.started)
@@ -142,8 +143,13 @@ class World:
             yield client
 
 
-def _serve(server: Server, listener: socket.socket) -> None:
-    anyio.run(server.run_on, [listener])
+async def _serve(server: Server, listener: socket.socket, supervisor: Supervisor | None) -> None:
+    async with anyio.create_task_group() as tasks:
+        if supervisor is not None:
+            await tasks.start(supervisor.run)
+        await server.run_on([listener])
+        if supervisor is not None:
+            await supervisor.stop()
 
 
 def _wait_for(claim: Any) -> None:
