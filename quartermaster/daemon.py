@@ -109,6 +109,10 @@ class Health:
         self._stop = stop
         self._down: set[str] = set()
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
     def up(self, part: str) -> None:
         self._down.discard(part)
 
@@ -118,7 +122,7 @@ class Health:
     def reasons(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
         reasons = [f"the {part} is being restarted" for part in sorted(self._down)]
-        if self._stop.is_set():
+        if self.stopping:
             reasons.append("the daemon is stopping")
         if not self._database.is_writing():
             reasons.append("the database cannot be written")
@@ -146,7 +150,7 @@ async def keep_running(
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a part until it returns; when it fails start it again, later each time.
+    """Run a part until the daemon stops; when it ends before that start it again, later each time.
 
     A failure before the first start is the caller's: a daemon that cannot begin should say so.
     """
@@ -156,13 +160,15 @@ async def keep_running(
         began = anyio.current_time()
         try:
             await work(task_status=status)
-            return
         except Exception:
             if not status.once:
                 raise
-            health.down(part)
-            pause = _FIRST_PAUSE if anyio.current_time() - began > _STEADY_SECONDS else pause
-            _log.exception("part failed", part=part, restart_seconds=pause)
+            _log.exception("part failed", part=part)
+        if health.stopping:
+            return
+        health.down(part)
+        pause = _FIRST_PAUSE if anyio.current_time() - began > _STEADY_SECONDS else pause
+        _log.warning("part starts again", part=part, seconds=pause)
         await anyio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 

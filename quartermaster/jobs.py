@@ -293,11 +293,15 @@ class Supervisor:
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
         self._news = anyio.Event()
-        self._stopping = False
+        self._stop_asked = self._stopping = False
         self._stopped = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Rescue what an earlier process left, then work until `stop` or until cancelled."""
+        """Rescue what an earlier process left, then work until `stop` or until cancelled.
+
+        May be called again after it has failed.
+        """
+        self._stopping, self._stopped = self._stop_asked, anyio.Event()
         try:
             rescued = await self._persist(partial(runs.rescue, boot_id=self.boot_id))
             if rescued.requeued or rescued.ended:
@@ -330,7 +334,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Claim nothing more, let what runs finish for a moment, put the rest back into the queue."""
-        self._stopping = True
+        self._stop_asked = self._stopping = True
         self.wake()
         await self._stopped.wait()
 
