@@ -1,7 +1,6 @@
 """How routes are described for GET /schema."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar.openapi.datastructures import ResponseSpec
@@ -81,9 +80,9 @@ def operation(
         *([_IDEMPOTENCY] if repeatable else []),
     ]
 
-    @dataclass
     class Described(Operation):
-        def __post_init__(self) -> None:
+        def __init__(self, **told: Any) -> None:
+            super().__init__(**told)
             self.parameters = [*(self.parameters or ()), *parameters]
             if body is not None:
                 self.request_body = _json_body(body, required)

@@ -45,12 +45,12 @@ def mission_detail(
     mission: Mission,
     assessment: Assessment,
     *,
-    outcomes: Iterable[dict[str, Any]],
+    outcomes: Iterable[msgspec.Struct],
     sources: Iterable[msgspec.Struct],
 ) -> dict[str, Any]:
     """A mission with everything that was found out about it alone."""
     return mission_row(mission) | {
-        "outcomes": list(outcomes),
+        "outcomes": msgspec.to_builtins(list(outcomes)),
         "steps": assessment.steps,
         "goal_reached": assessment.goal_reached,
         "signature": assessment.signature,
