@@ -13,6 +13,7 @@ import msgspec
 
 from quartermaster.errors import HomeLocked, NotFound, StorageError
 from quartermaster.store import access
+from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database
 
 DAEMON: Final = "daemon"
@@ -145,6 +146,18 @@ def open_home(home: Home, *, create: bool, beside_daemon: bool = False) -> Opene
     except BaseException:
         database.close()
         raise
+
+
+def choose_workspace(connection: Connection, id_or_slug: str | None) -> Workspace:
+    """The workspace of that id or slug; where none is named the only one, else `local`."""
+    known = access.list_workspaces(connection)
+    if id_or_slug is None and len(known) == 1:
+        return known[0]
+    found = access.find_workspace(connection, id_or_slug or access.FIRST_WORKSPACE)
+    if found is None:
+        slugs = ", ".join(workspace.slug for workspace in known)
+        raise NotFound(f"no workspace {id_or_slug or access.FIRST_WORKSPACE!r}; there are {slugs}")
+    return found
 
 
 def _start_first(connection: Connection, home: Home) -> str | None:

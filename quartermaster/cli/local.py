@@ -12,7 +12,6 @@ import msgspec
 
 from quartermaster import logs
 from quartermaster.api.rows import mission_detail, mission_row
-from quartermaster.cli.admin import choose_workspace
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, profile_of
@@ -21,7 +20,7 @@ from quartermaster.core.run import Run
 from quartermaster.core.run import row as run_row
 from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
-from quartermaster.home import DAEMON, EVALUATION, Home, hold, holder, open_home
+from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
 from quartermaster.store import access, journal, missions, runs, sources
 from quartermaster.store.access import Workspace

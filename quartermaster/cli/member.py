@@ -7,6 +7,7 @@ import click
 
 from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
+from quartermaster.home import choose_workspace
 from quartermaster.store import access
 from quartermaster.store.access import Member
 from quartermaster.store.database import Connection
@@ -32,7 +33,7 @@ def add(user: str, workspace: str | None, role: str, home: Path | None, form: st
     wanted = access.parse_role(role)
 
     def put(connection: Connection) -> Member:
-        key = admin.choose_workspace(connection, workspace).key
+        key = choose_workspace(connection, workspace).key
         return access.put_member(connection, key, user, wanted, time.time_ns())
 
     with admin.opened(home) as (_, database):
@@ -48,7 +49,7 @@ def remove(user: str, workspace: str | None, home: Path | None) -> None:
     """Take USER out of a workspace."""
 
     def take(connection: Connection) -> str:
-        chosen = admin.choose_workspace(connection, workspace)
+        chosen = choose_workspace(connection, workspace)
         access.remove_member(connection, chosen.key, user)
         return chosen.slug
 
@@ -65,7 +66,7 @@ def list_(workspace: str | None, home: Path | None, form: str) -> None:
     """List the members of a workspace, the highest role first."""
 
     def find(connection: Connection) -> list[Member]:
-        return access.list_members(connection, admin.choose_workspace(connection, workspace).key)
+        return access.list_members(connection, choose_workspace(connection, workspace).key)
 
     with admin.opened(home) as (_, database):
         members = database.read_blocking(find)

@@ -12,6 +12,7 @@ from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
 from quartermaster.core.journal import format_instant, parse_instant
 from quartermaster.errors import Rejected, UsageError
+from quartermaster.home import choose_workspace
 from quartermaster.store import access
 from quartermaster.store.access import Token
 from quartermaster.store.database import Connection
@@ -36,7 +37,7 @@ def create(user: str, workspace: str | None, expires: str | None, home: Path | N
     expires_at = None if expires is None else parse_expiry(expires, now)
 
     def make(connection: Connection) -> tuple[str, str]:
-        bound = None if workspace is None else admin.choose_workspace(connection, workspace).key
+        bound = None if workspace is None else choose_workspace(connection, workspace).key
         secret = secrets.token_bytes(access.SECRET_BYTES)
         return access.create_token(
             connection, user, workspace=bound, expires_at=expires_at, now=now, secret_bytes=secret
