@@ -64,9 +64,9 @@ def seconds_since_boot() -> float:
 
 
 def worker_command(database: Path) -> list[str]:
-    """How a worker is started; in a single-file build the program itself has it as a hidden command."""
-    program = ["worker"] if getattr(sys, "frozen", False) else ["-m", "quartermaster.worker"]
-    return [sys.executable, *program, "--database", str(database.absolute())]
+    """How a worker is started: as a hidden command, which a single-file build of the program has too."""
+    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "quartermaster"]
+    return [*program, "worker", "--database", str(database.absolute())]
 
 
 class WorkerDied(Exception):

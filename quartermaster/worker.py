@@ -59,7 +59,3 @@ def _read_until_end(requests: "queue.SimpleQueue[bytes]") -> None:
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[sys.argv.index("--database") + 1])))

@@ -383,6 +383,17 @@ async def test_being_cancelled_from_outside_also_puts_what_runs_back(database):
     assert not is_alive(pid)
 
 
+async def test_a_supervisor_that_was_interrupted_can_be_run_again(database):
+    supervisor = Supervisor(database, profile=Profile())
+    for number in range(2):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(supervisor.run)
+            run_id = await queue(database, number)
+            supervisor.wake()
+            assert (await ended(database, run_id)).status == "completed"
+            tasks.cancel_scope.cancel()
+
+
 async def test_what_an_earlier_process_left_running_is_run_again(database):
     run_id = await queue(database)
     await database.write(lambda c: runs.claim_next(c, boot_id="earlier", now=1))
@@ -599,6 +610,11 @@ def test_a_worker_loads_nothing_of_the_server_and_nothing_for_terminals():
     code = f"import sys, quartermaster.worker; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_a_single_file_build_starts_itself_as_the_worker(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert worker_command(Path("/home/q.db")) == [sys.executable, "worker", "--database", "/home/q.db"]
 
 
 def test_a_worker_ends_when_its_requests_end(database):
