@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,10 +18,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from quartermaster import server
-from quartermaster.core.comparison import Profile
 from quartermaster.daemon import Health, keep_running
-from quartermaster.jobs import Supervisor
-from quartermaster.store import access, runs
 from quartermaster.store.database import Database
 
 
@@ -231,24 +227,6 @@ async def test_a_part_that_fails_is_started_again_and_readiness_tells(tmp_path: 
                 assert health.reasons() == []
                 tasks.cancel_scope.cancel()
     assert part.starts == 2
-
-
-@pytest.mark.anyio
-async def test_a_supervisor_that_was_torn_down_works_again_when_it_is_started_again(tmp_path: Path):
-    with Database(tmp_path / "quartermaster.db") as database:
-        await database.write(partial(access.first_start, now=1, secret_bytes=bytes(32)))
-        supervisor = Supervisor(database, profile=Profile())
-        with anyio.fail_after(20):
-            for number in range(2):
-                async with anyio.create_task_group() as tasks:
-                    await tasks.start(supervisor.run)
-                    run = partial(runs.queue_run, workspace=1, run_id=f"er_{number}", kind="replay", seed=0)
-                    await database.write(partial(run, mission_id="none", created_by=None, now=number))
-                    supervisor.wake()
-                    async for event in supervisor.subscribe(1):
-                        if (event.run_id, event.status) == (f"er_{number}", "failed"):
-                            break
-                    tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio
