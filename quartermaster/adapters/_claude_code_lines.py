@@ -3,14 +3,12 @@
 Fields take any value, because files hold any; bodies that can be large stay undecoded (`Raw`).
 """
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from quartermaster.adapters import _json as json
-
-T = TypeVar("T")
+from quartermaster.adapters._lines import or_none, text_or_none
 
 _NOTHING: Final = msgspec.Raw(b"null")
 
@@ -28,6 +26,7 @@ class Line(msgspec.Struct, rename="camel", gc=False):
     git_branch: Any = None
     is_meta: Any = None
     is_sidechain: Any = None
+    agent_id: Any = None
     is_compact_summary: Any = None
     is_api_error_message: Any = None
     retry_attempt: Any = None
@@ -36,6 +35,26 @@ class Line(msgspec.Struct, rename="camel", gc=False):
     compact_metadata: msgspec.Raw = _NOTHING
     error: msgspec.Raw = _NOTHING
     message: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NOTHING
+    tool_use_result: msgspec.Raw = _NOTHING
+
+
+class Progress(msgspec.Struct, rename="camel", gc=False):
+    """What a line of progress carries; that of a sub-agent holds a whole line of the sub-agent's own."""
+
+    type: Any = None
+    agent_id: Any = None
+    message: msgspec.Raw = _NOTHING
+
+
+class SubAgentReport(msgspec.Struct, rename="camel", gc=False):
+    """What the tool that sends a sub-agent out is told in the end."""
+
+    agent_id: Any = None
+    status: Any = None
+    total_duration_ms: Any = None
+    total_tokens: Any = None
+    total_tool_use_count: Any = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +95,8 @@ class _Message(msgspec.Struct, gc=False):
     content: msgspec.Raw = _NOTHING
 
 
+_decode_progress = msgspec.json.Decoder(Progress).decode
+_decode_report = msgspec.json.Decoder(SubAgentReport).decode
 _decode_line = msgspec.json.Decoder(Line).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
@@ -91,6 +112,20 @@ def decode_line(text: bytes) -> tuple[Line, Message | None]:
     return line, _message(line.message) if line.type in ("user", "assistant") else None
 
 
+def decode_sub_agent(line: Line) -> tuple[str, Line, Message | None] | None:
+    """The id of the sub-agent of a line of progress, and the line that it wrote."""
+    progress = or_none(_decode_progress, line.data)
+    if progress is None or progress.type != "agent_progress" or not text_or_none(progress.agent_id):
+        return None
+    inner = or_none(decode_line, progress.message)
+    return (progress.agent_id, *inner) if inner else None
+
+
+def decode_result(raw: msgspec.Raw) -> SubAgentReport | None:
+    """What a sub-agent reported in the end."""
+    return or_none(_decode_report, raw)
+
+
 def result_text(content: msgspec.Raw) -> str:
     """The text of a tool result: a text, or the first text block of a list."""
     value = json.decoded_or_none(content)
@@ -101,26 +136,19 @@ def result_text(content: msgspec.Raw) -> str:
 
 
 def _message(raw: msgspec.Raw) -> Message | None:
-    message = _or_none(_decode_message, raw)
+    message = or_none(_decode_message, raw)
     if message is None:
         return None
-    usage = _or_none(_decode_usage, message.usage)
+    usage = or_none(_decode_usage, message.usage)
     return Message(message.id, message.model, usage, _blocks(message.content))
 
 
 def _blocks(content: msgspec.Raw) -> list[Block]:
-    blocks = _or_none(_decode_blocks, content)
+    blocks = or_none(_decode_blocks, content)
     if blocks is not None:
         return blocks
-    text = _or_none(_decode_text, content)
+    text = or_none(_decode_text, content)
     if text is not None:
         return [Block(type="text", text=text)]
-    elements = _or_none(_decode_elements, content) or []
-    return [block for element in elements if (block := _or_none(_decode_block, element))]
-
-
-def _or_none(decode: Callable[[Any], T], text: Any) -> T | None:
-    try:
-        return decode(text)
-    except msgspec.ValidationError:
-        return None
+    elements = or_none(_decode_elements, content) or []
+    return [block for element in elements if (block := or_none(_decode_block, element))]

@@ -4,12 +4,25 @@ import re
 from typing import Any, Final, NamedTuple
 
 from quartermaster.adapters import _json as json
-from quartermaster.adapters._claude_code_lines import Block, Line, Message, Usage, result_text
+from quartermaster.adapters._claude_code_lines import (
+    Block,
+    Line,
+    Message,
+    Usage,
+    decode_result,
+    result_text,
+)
 from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._lines import count_or_none, text_or_none
+from quartermaster.adapters._session_log import SessionLog
 
 _SYNTHETIC: Final = "<synthetic>"
 _INTERRUPTED: Final = "[Request interrupted by user"
-_REFUSED: Final = "The user doesn't want to proceed with this tool use"
+_REFUSED: Final = re.compile(
+    r"The user doesn't want to (?:proceed with this tool use|take this action)"
+    r"|Permission to use .{1,200}? has been denied"
+    r"|Claude requested permissions to .{1,400}?, but you haven't granted it"
+)
 _NOT_SAID: Final = re.compile(
     r"<(?:command-name|local-command-\w+|bash-(?:input|stdout|stderr)|ide_\w+|system-reminder|task-notification)\b"
 )
@@ -17,6 +30,8 @@ _NOT_SAID: Final = re.compile(
 _EXIT_CODE: Final = re.compile(r"Exit code (-?\d{1,9})")
 
 _TEXT, _BUSY, _API_ERROR, _STOPPED = "text", "busy", "api error", "stopped"
+_SUB_AGENT_ENDS: Final = {"completed": _TEXT, "failed": _API_ERROR, "error": _API_ERROR, "killed": _STOPPED}
+_SENDING_OUT: Final = ("Task", "Agent")
 _OUTCOMES: Final = {_TEXT: "succeeded", _API_ERROR: "failed", _STOPPED: "aborted"}
 
 
@@ -39,48 +54,48 @@ class Moment(NamedTuple):
     key: str | bytes
 
 
-class Session:
-    """What is known of one session so far; `read` returns the entries that a line adds."""
+class SubAgentResult(NamedTuple):
+    """What a session was told when a sub-agent had ended."""
 
-    def __init__(self, session_id: str, began: str) -> None:
-        self._mission = Mission("claude_code", session_id)
-        self._began = began
-        self._facts: dict[str, str] = {}
-        self._created: dict[str, str] = {}
-        self._told: set[str] = set()
+    agent_id: str
+    status: str | None
+
+
+class Session:
+    """What is known of one session, or one sub-agent, so far; `read` returns the entries that a line adds."""
+
+    def __init__(self, mission_id: str, began: str, parent: str | None = None) -> None:
+        self._mission = Mission("claude_code", mission_id)
+        facts = {"agent": "claude-code", "parent_mission_id": parent}
+        self._log = SessionLog(self._mission, began, facts)
+        self._is_sub_agent = parent is not None
         self._model_calls: dict[str, _ModelCall] = {}
         self._calls: dict[str, _Call] = {}
         self._open: set[str] = set()
         self._last = ""
-        self._may_have_ended = False
-        self._now = began
-        self._latest: Moment | None = None
-        self._ties = 0
-        self._entries: list[bytes] = []
+        self.ended_sub_agent: SubAgentResult | None = None
 
     def read(self, line: Line, message: Message | None, moment: Moment) -> list[bytes]:
-        self._entries = []
-        self._now_is(moment)
-        self._learn(version=line.version, cwd=line.cwd, git_branch=line.git_branch)
+        self.ended_sub_agent = None
+        self._log.now_is(moment.ts, moment.instant)
+        self._log.learn(version=line.version, cwd=line.cwd, git_branch=line.git_branch)
         if line.type == "system":
             self._system(line, moment)
         elif message and line.type == "assistant":
             self._assistant(line, message, moment)
         elif message:
             self._user(line, message, moment)
-        self._tell_created()
-        self._may_have_ended = self._may_have_ended or self._outcome() is not None
-        return self._entries
+        return self._log.taken(self._outcome())
+
+    def ended(self, result: SubAgentResult) -> None:
+        """The session that sent this sub-agent out was told how it ended."""
+        self._last = _SUB_AGENT_ENDS.get(result.status or "", self._last)
+        if self._last == _TEXT:
+            self._open.clear()
 
     def outcome(self) -> bytes | None:
-        """How the session stands. Once it may have been told an end that no longer holds, that it is open."""
-        outcome = self._outcome()
-        if self._latest is None or (outcome is None and not self._may_have_ended):
-            return None
-        payload = {"outcome": outcome, "origin": "agent"}
-        entry_id = self._mission.entry_id("outcome")
-        summary = f"session {outcome}" if outcome else "no end is recorded"
-        return self._mission.written(entry_id, self._latest.ts, "mission.outcome", payload, summary=summary)
+        """How the session stands."""
+        return self._log.outcome(self._outcome())
 
     def _outcome(self) -> str | None:
         outcome = _OUTCOMES.get(self._last)
@@ -97,41 +112,28 @@ class Session:
             if block.type == "tool_use":
                 self._tool_use(block, moment)
             elif block.type == "text" and type(block.text) is str:
-                self._text("message.assistant", "agent", block.text, moment, index)
+                self._log.tell_text("message.assistant", "agent", block.text, moment.key, str(index))
             self._now_last(line, _TEXT if block.type == "text" else _BUSY)
 
     def _api_error(self, line: Line, message: Message, moment: Moment) -> None:
         text = next((block.text for block in message.blocks if type(block.text) is str), "")
         payload = {"error": json.decoded_or_none(line.error), "text": cut(text, TEXT_LIMIT)}
-        self._tell("run.api_error", payload, moment.key, summary=text, actor="system", severity="error")
+        self._log.tell("run.api_error", payload, moment.key, summary=text, actor="system", severity="error")
         self._now_last(line, _API_ERROR)
 
     def _model_call(self, message: Message, moment: Moment) -> None:
-        self._learn(model=message.model)
+        self._log.learn(model=message.model)
         key = message.id if type(message.id) is str and message.id else moment.key
         known = self._model_calls.get(str(key))
         if known and (message.usage is None or known.usage == message.usage):
             return
-        call = known or _ModelCall(self._stamp(), _text(message.model), None)
+        call = known or _ModelCall(self._log.stamp(), text_or_none(message.model), None)
         call = call._replace(usage=message.usage)
         self._model_calls[str(key)] = call
-        self._entries.append(self._written_model_call(key, call))
-
-    def _written_model_call(self, key: str | bytes, call: _ModelCall) -> bytes:
-        usage = call.usage or Usage()
-        payload = {
-            "provider": "anthropic",
-            "model": call.model,
-            "input_tokens": _count(usage.input_tokens),
-            "output_tokens": _count(usage.output_tokens),
-            "cached_input_tokens": _count(usage.cache_read_input_tokens),
-            "cache_creation_tokens": _count(usage.cache_creation_input_tokens),
-        }
-        entry_id = self._mission.entry_id("model call", key)
-        return self._mission.written(entry_id, call.ts, "llm.call", payload, summary=call.model or "")
+        self._log.tell_model_call(call.ts, _usage_of(call), key)
 
     def _tool_use(self, block: Block, moment: Moment) -> None:
-        if not _text(block.id) or not _text(block.name) or block.id in self._calls:
+        if not text_or_none(block.id) or not text_or_none(block.name) or block.id in self._calls:
             return
         arguments = json.decoded_or_none(block.input)
         call = _call_of(block.name, arguments)
@@ -140,7 +142,7 @@ class Session:
         payload = _command(block.id, call, "start")
         if call.tool != "Bash":
             payload["arguments"] = cut_arguments(arguments)
-        self._tell("exec.command", payload, "start", block.id, summary=call.command)
+        self._log.tell("exec.command", payload, "start", block.id, summary=call.command)
 
     def _user(self, line: Line, message: Message, moment: Moment) -> None:
         for index, block in enumerate(message.blocks):
@@ -152,15 +154,16 @@ class Session:
     def _user_text(self, line: Line, text: str, moment: Moment, index: int) -> None:
         if text.startswith(_INTERRUPTED):
             payload = {"to_status": "interrupted"}
-            self._tell("mission.status_change", payload, "interrupt", moment.key, summary=text, actor="user")
+            self._log.tell(
+                "mission.status_change", payload, "interrupt", moment.key, summary=text, actor="user"
+            )
             self._now_last(line, _STOPPED)
             return
-        if line.is_meta is True or line.is_compact_summary is True or line.is_sidechain is True:
+        if line.is_meta is True or line.is_compact_summary is True or self._is_aside(line):
             return
         if _NOT_SAID.match(text) or not text.strip():
             return
-        self._learn(title=one_line(text))
-        self._text("message.user", "user", text, moment, index)
+        self._log.tell_text("message.user", "user", text, moment.key, str(index))
         self._now_last(line, _BUSY)
 
     def _tool_result(self, line: Line, block: Block) -> None:
@@ -170,7 +173,10 @@ class Session:
         self._open.discard(block.tool_use_id)
         failed = block.is_error is True
         text = result_text(block.content) if failed else ""
-        refused = text.startswith(_REFUSED)
+        if text.startswith(_INTERRUPTED):
+            self._now_last(line, _STOPPED)
+            return
+        refused = _REFUSED.match(text) is not None
         self._now_last(line, _STOPPED if refused else _BUSY)
         if refused:
             self._refusal(block.tool_use_id, call)
@@ -179,80 +185,66 @@ class Session:
         payload["exit_code"] = _exit_code(call.tool, text) if failed else 0
         payload["error"] = one_line(text) if failed else None
         severity = "warn" if failed else "info"
-        self._tell("exec.command", payload, "end", block.tool_use_id, summary=call.command, severity=severity)
+        self._log.tell(
+            "exec.command", payload, "end", block.tool_use_id, summary=call.command, severity=severity
+        )
+        if call.tool in _SENDING_OUT:
+            self._sub_agent_result(line, block.tool_use_id)
+
+    def _sub_agent_result(self, line: Line, call_id: str) -> None:
+        """What a sub-agent reports. Its tokens are those of its last model call: no sum of what it used."""
+        result = decode_result(line.tool_use_result)
+        if result is None or not text_or_none(result.agent_id):
+            return
+        payload = {
+            "agent_id": result.agent_id,
+            "call_id": call_id,
+            "status": text_or_none(result.status),
+            "duration_ms": count_or_none(result.total_duration_ms),
+            "last_context_tokens": count_or_none(result.total_tokens),
+            "tool_calls": count_or_none(result.total_tool_use_count),
+        }
+        self._log.tell("run.sub_agent", payload, call_id, summary=f"sub-agent {result.agent_id}")
+        self.ended_sub_agent = SubAgentResult(result.agent_id, text_or_none(result.status))
 
     def _refusal(self, call_id: str, call: _Call) -> None:
         payload = _command(call_id, call, None) | {"decision": "deny", "credential_id": call.tool}
         about = {"summary": f"{call.tool} was refused", "actor": "user", "severity": "warn"}
-        self._tell("keeper.decision", payload, call_id, **about)
+        self._log.tell("keeper.decision", payload, call_id, **about)
 
     def _system(self, line: Line, moment: Moment) -> None:
         if line.subtype == "api_error":
             payload = {
                 "error": json.decoded_or_none(line.error) or None,
-                "attempt": _count(line.retry_attempt),
-                "max_attempts": _count(line.max_retries),
+                "attempt": count_or_none(line.retry_attempt),
+                "max_attempts": count_or_none(line.max_retries),
                 "retry_in_ms": line.retry_in_ms if type(line.retry_in_ms) in (int, float) else None,
             }
-            self._tell("run.api_retry", payload, moment.key, actor="system", severity="warn")
+            self._log.tell("run.api_retry", payload, moment.key, actor="system", severity="warn")
         elif line.subtype in ("compact_boundary", "microcompact_boundary"):
             metadata = cut_arguments(json.decoded_or_none(line.compact_metadata))
             payload = {"kind": line.subtype, "metadata": metadata}
-            self._tell("run.compaction", payload, moment.key, actor="system")
-
-    def _text(self, entry_type: str, actor: str, text: str, moment: Moment, index: int) -> None:
-        payload = {"text": cut(text, TEXT_LIMIT)}
-        self._tell(entry_type, payload, moment.key, str(index), summary=text, actor=actor)
-
-    def _tell(self, entry_type: str, payload: dict[str, Any], *key: str | bytes, **about: str) -> None:
-        """One entry, once: lines may be repeated, and what they tell is told already."""
-        entry_id = self._mission.entry_id(entry_type, *key)
-        if entry_id in self._told:
-            return
-        self._told.add(entry_id)
-        self._entries.append(self._mission.written(entry_id, self._stamp(), entry_type, payload, **about))
-
-    def _tell_created(self) -> None:
-        facts = self._facts
-        if facts == self._created or not ("title" in facts or "model" in facts):
-            return
-        self._created = facts.copy()
-        payload = {
-            "title": facts.get("title"),
-            "agent": "claude-code",
-            "model": facts.get("model"),
-            "version": facts.get("version"),
-            "labels": {name: facts[name] for name in ("cwd", "git_branch") if name in facts},
-        }
-        entry_id = self._mission.entry_id("created")
-        summary = facts.get("title", "")
-        written = self._mission.written(
-            entry_id, self._began, "mission.created", payload, summary=summary, actor="system"
-        )
-        self._entries.append(written)
-
-    def _learn(self, **facts: Any) -> None:
-        """The first text of each fact is kept."""
-        for name, value in facts.items():
-            if name not in self._facts and type(value) is str and value:
-                self._facts[name] = cut(value, TEXT_LIMIT)
+            self._log.tell("run.compaction", payload, moment.key, actor="system")
 
     def _now_last(self, line: Line, state: str) -> None:
-        if line.is_sidechain is not True:
+        if not self._is_aside(line):
             self._last = state
 
-    def _now_is(self, moment: Moment) -> None:
-        if moment.ts != self._now:
-            self._now, self._ties = moment.ts, 0
-        if self._latest is None or moment.instant >= self._latest.instant:
-            self._latest = moment
+    def _is_aside(self, line: Line) -> bool:
+        """Whether the line is of a sub-agent that has no mission of its own, as older versions wrote them."""
+        return line.is_sidechain is True and not self._is_sub_agent
 
-    def _stamp(self) -> str:
-        """The line's time; entries of one millisecond are a nanosecond apart, which keeps their order."""
-        ties, self._ties = self._ties, self._ties + 1
-        if not ties or len(self._now) != len("2026-01-01T00:00:00.000Z"):
-            return self._now
-        return f"{self._now[:-1]}{ties % 1_000_000:06d}Z"
+
+def _usage_of(call: _ModelCall) -> dict[str, Any]:
+    usage = call.usage or Usage()
+    return {
+        "provider": "anthropic",
+        "model": call.model,
+        "input_tokens": count_or_none(usage.input_tokens),
+        "output_tokens": count_or_none(usage.output_tokens),
+        "cached_input_tokens": count_or_none(usage.cache_read_input_tokens),
+        "cache_creation_tokens": count_or_none(usage.cache_creation_input_tokens),
+    }
 
 
 def _call_of(tool: str, arguments: Any) -> _Call:
@@ -268,11 +260,3 @@ def _command(call_id: str, call: _Call, phase: str | None) -> dict[str, Any]:
 def _exit_code(tool: str, text: str) -> int:
     found = _EXIT_CODE.match(text) if tool == "Bash" else None
     return (int(found.group(1)) if found else 1) or 1
-
-
-def _text(value: Any) -> str | None:
-    return value if type(value) is str and value else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int else None

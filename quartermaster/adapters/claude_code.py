@@ -1,21 +1,22 @@
 """Claude Code sessions: one line per content block, one mission per session.
 
 A model call is a message id, however many lines repeat it, with the usage of its last line. A tool
-that a person refused is a denied decision and never ended. What sub-agents did is only counted where
-their lines stand in the session's own file. Results of calls that the file never began tell nothing.
+that a person refused is a denied decision and never ended. A sub-agent is a mission of its own, a
+child of its session, whether its lines come in a file of their own or as progress of the session; its
+model calls count there and nowhere else. Results of calls that the file never began tell nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import msgspec
 
 from quartermaster.adapters import LineAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
-from quartermaster.adapters._claude_code_lines import Line, Message, decode_line
+from quartermaster.adapters._claude_code_lines import Line, Message, decode_line, decode_sub_agent
 from quartermaster.adapters._claude_code_session import Moment, Session
-from quartermaster.core.journal import ID_LIMIT, parse_instant
-from quartermaster.errors import Rejected
+from quartermaster.adapters._lines import Object, is_id, read_objects, text_or_none, time_or_none
+from quartermaster.core.journal import minted_id
 
 
 class ClaudeCodeReader:
@@ -28,52 +29,63 @@ class ClaudeCodeReader:
 
     def read_line(self, line: bytes, offset: int) -> Iterable[Record | RejectedLine]:
         """The entries that a line adds; several objects on one line are read one after the other."""
-        if not offset and line.startswith(json.BYTE_ORDER_MARK):
-            offset = len(json.BYTE_ORDER_MARK)
-            line = line[offset:]
-        line = line.removesuffix(b"\r")
-        if not line or line.isspace():
-            return ()
-        parsed = _parsed(line)
-        if not isinstance(parsed, str):
-            return self._read(line, offset, parsed)
-        objects = json.split_concatenated(line)
-        if objects is None:
-            return (RejectedLine(offset, len(line), parsed),)
-        return list(self._read_each(line, offset, objects))
+        outputs: list[Record | RejectedLine] = []
+        for item in read_objects(line, offset, decode_line):
+            outputs.extend(self._read(item) if isinstance(item, Object) else (item,))
+        return outputs
 
     def finish(self) -> Iterable[Record]:
         """How each session stands at the end of the file."""
         outcomes = [session.outcome() for session in self._sessions.values()]
         return [Record(outcome, *self._last_range) for outcome in outcomes if outcome]
 
-    def _read_each(
-        self, line: bytes, offset: int, objects: list[tuple[int, int]]
-    ) -> Iterator[Record | RejectedLine]:
-        for start, length in objects:
-            text = line[start : start + length]
-            parsed = _parsed(text)
-            if isinstance(parsed, str):
-                yield RejectedLine(offset + start, length, parsed)
-            else:
-                yield from self._read(text, offset + start, parsed)
-
-    def _read(
-        self, text: bytes, offset: int, parsed: tuple[Line, Message | None]
-    ) -> Iterable[Record | RejectedLine]:
-        line, message = parsed
-        self._last_time = _time(line.timestamp) or self._last_time
-        if not _is_id(line.session_id) or (message is None and line.type != "system"):
+    def _read(self, item: Object) -> Iterable[Record | RejectedLine]:
+        line, message = item.value
+        self._last_time = time_or_none(line.timestamp) or self._last_time
+        if not is_id(line.session_id):
+            return ()
+        if line.type == "progress":
+            return self._read_progress(line, item)
+        if message is None and line.type != "system":
             return ()
         if self._last_time is None:
-            return (RejectedLine(offset, len(text), "no time is known yet: timestamp is missing or no time"),)
-        session = self._sessions.get(line.session_id)
+            reason = "no time is known yet: timestamp is missing or no time"
+            return (RejectedLine(item.offset, len(item.text), reason),)
+        agent_id = line.agent_id if line.is_sidechain is True and text_or_none(line.agent_id) else None
+        session = self._session(line.session_id, agent_id, self._last_time[0])
+        return self._entries(session, line, message, self._last_time, item)
+
+    def _read_progress(self, line: Line, item: Object) -> Iterable[Record]:
+        """What a sub-agent wrote, as far as the session was told while it worked."""
+        told = decode_sub_agent(line)
+        if told is None:
+            return ()
+        agent_id, inner, message = told
+        time = time_or_none(inner.timestamp) or self._last_time
+        if message is None or time is None:
+            return ()
+        inner.version, inner.cwd, inner.git_branch = line.version, line.cwd, line.git_branch
+        return self._entries(self._session(line.session_id, agent_id, time[0]), inner, message, time, item)
+
+    def _entries(
+        self, session: Session, line: Line, message: Message | None, time: tuple[str, int], item: Object
+    ) -> list[Record]:
+        key = text_or_none(line.uuid) or item.text
+        self._last_range = (item.offset, len(item.text))
+        entries = session.read(line, message, Moment(*time, key))
+        if session.ended_sub_agent:
+            sub_agent = self._sessions.get(_sub_agent_id(line.session_id, session.ended_sub_agent.agent_id))
+            if sub_agent:
+                sub_agent.ended(session.ended_sub_agent)
+        return [Record(entry, *self._last_range) for entry in entries]
+
+    def _session(self, session_id: str, agent_id: str | None, began: str) -> Session:
+        mission_id = _sub_agent_id(session_id, agent_id) if agent_id else session_id
+        session = self._sessions.get(mission_id)
         if session is None:
-            session = self._sessions[line.session_id] = Session(line.session_id, self._last_time[0])
-        key = line.uuid if type(line.uuid) is str and line.uuid else text
-        self._last_range = (offset, len(text))
-        entries = session.read(line, message, Moment(*self._last_time, key))
-        return [Record(entry, offset, len(text)) for entry in entries]
+            session = Session(mission_id, began, session_id if agent_id else None)
+            self._sessions[mission_id] = session
+        return session
 
 
 class ClaudeCode:
@@ -115,30 +127,10 @@ def _is_session_line(line: bytes) -> bool:
     return type(probe.session_id) is str and probe.parent_uuid is not msgspec.UNSET
 
 
-def _parsed(text: bytes) -> tuple[Line, Message | None] | str:
-    """The line, or the reason why it is none."""
-    try:
-        return decode_line(text)
-    except json.UNDECODABLE as error:
-        reason = json.why_undecodable(error)
-    mended = json.repaired(text)
-    if mended == text:
-        return reason
-    try:
-        return decode_line(mended)
-    except json.UNDECODABLE:
-        return reason
-
-
-def _time(text: Any) -> tuple[str, int] | None:
-    try:
-        return text, parse_instant(text)
-    except Rejected:
-        return None
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= ID_LIMIT and not value.isspace()
+def _sub_agent_id(session_id: str, agent_id: str) -> str:
+    """The mission of a sub-agent: the same for its own file and for what its session was told of it."""
+    mission_id = f"{session_id}/agent-{agent_id}"
+    return mission_id if is_id(mission_id) else minted_id("claude_code", session_id, agent_id)
 
 
 ADAPTER: Final[LineAdapter] = ClaudeCode()

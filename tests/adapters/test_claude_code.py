@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ DOCUMENTED = {
     "growing_b": (39, 0, 40, 0, 0, 2_070_692),
     "pr_link": (15, 0, 17, 1, 0, 600_817),
 }
+# Sub-agents: their missions, model calls, tool calls, failed ones and tokens; the documents beside the
+# recordings count their lines only.
+SUB_AGENTS = {
+    "subagent": (1, 10, 18, 1, 630_980),
+    "growing_a": (1, 7, 13, 0, 247_157),
+    "growing_b": (1, 7, 13, 0, 247_157),
+}
 needs_traces = pytest.mark.skipif(
     not SESSIONS.is_dir(), reason="no development traces beside the project; set QUARTERMASTER_TRACES"
 )
@@ -66,15 +73,22 @@ def entries_of(data: bytes) -> list[JournalEntry]:
     return list({(entry := read_entry(record.raw)).id: entry for record in read(data)[0]}.values())
 
 
-def steps_of(data: bytes, kind: int) -> list[Step]:
-    steps = (step_of(entry) for entry in entries_of(data))
+def is_sub_agent(entry: JournalEntry) -> bool:
+    return "/agent-" in (entry.mission_id or "")
+
+
+def steps_of(data: bytes, kind: int, *, of_sub_agents: bool = False) -> list[Step]:
+    entries = (entry for entry in entries_of(data) if is_sub_agent(entry) == of_sub_agents)
+    steps = (step_of(entry) for entry in entries)
     return [step for step in steps if step and step.kind == kind]
 
 
-def failed_of(data: bytes) -> tuple[int, int]:
+def failed_of(data: bytes, *, of_sub_agents: bool = False) -> tuple[int, int]:
     """Failed calls, and how many of these a person refused."""
-    refused = [step for step in steps_of(data, KEEPER_DECISION) if step.success is False]
-    ended = [step for step in steps_of(data, COMMAND_END) if step.success is False]
+    denials = steps_of(data, KEEPER_DECISION, of_sub_agents=of_sub_agents)
+    refused = [step for step in denials if step.success is False]
+    ends = steps_of(data, COMMAND_END, of_sub_agents=of_sub_agents)
+    ended = [step for step in ends if step.success is False]
     return len(refused) + len(ended), len(refused)
 
 
@@ -91,12 +105,17 @@ def objects_of(data: bytes) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def counted(data: bytes) -> tuple[int, int, int, int]:
+def sub_agent_objects_of(data: bytes) -> list[dict[str, Any]]:
+    progress = [value["data"] for value in objects_of(data) if value["type"] == "progress"]
+    return [inner["message"] for inner in progress if inner["type"] == "agent_progress"]
+
+
+def counted(values: Iterable[dict[str, Any]]) -> tuple[int, int, int, int]:
     """Model calls, tool calls, failed tool calls and tokens, straight from the JSON."""
     usages: dict[str, dict[str, Any]] = {}
     tools: set[str] = set()
     failed: set[str] = set()
-    for value in objects_of(data):
+    for value in values:
         message = value.get("message") or {}
         blocks = message.get("content") if isinstance(message.get("content"), list) else []
         if value["type"] == "assistant" and message["model"] != "<synthetic>":
@@ -117,7 +136,7 @@ def test_the_counts_of_a_real_session_are_exact(name: str):
     started = steps_of(data, COMMAND_START)
     failed, refused = failed_of(data)
     tokens = sum(step.tokens for step in model_calls)
-    assert (len(model_calls), len(started), failed, tokens) == counted(data)
+    assert (len(model_calls), len(started), failed, tokens) == counted(objects_of(data))
     messages, synthetic, tools, documented_failed, documented_refused, documented_tokens = DOCUMENTED[name]
     assert len(model_calls) == messages - synthetic
     assert len(started) == tools
@@ -132,10 +151,36 @@ def test_every_real_session_is_documented_here():
 
 @needs_traces
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_a_real_session_is_one_mission_and_no_line_of_it_is_rejected(name: str):
+def test_a_real_session_is_one_mission_with_its_sub_agents_and_no_line_of_it_is_rejected(name: str):
     records, rejected = read(recording(name))
     assert not rejected
-    assert len({read_entry(record.raw).mission_id for record in records}) == 1
+    missions = {entry.mission_id for entry in entries_of(recording(name))}
+    children = {entry.mission_id for entry in entries_of(recording(name)) if is_sub_agent(entry)}
+    assert len(missions - children) == 1
+    assert len(children) == SUB_AGENTS.get(name, (0,))[0]
+    assert records
+
+
+@needs_traces
+@pytest.mark.parametrize("name", SUB_AGENTS)
+def test_the_counts_of_a_real_sub_agent_are_exact_and_its_own(name: str):
+    data = recording(name)
+    model_calls = steps_of(data, MODEL_CALL, of_sub_agents=True)
+    started = steps_of(data, COMMAND_START, of_sub_agents=True)
+    failed, _ = failed_of(data, of_sub_agents=True)
+    counts = (len(model_calls), len(started), failed, sum(step.tokens for step in model_calls))
+    assert counts == SUB_AGENTS[name][1:] == counted(sub_agent_objects_of(data))
+
+
+@needs_traces
+@pytest.mark.parametrize(("name", "outcome"), [("growing_a", None), ("growing_b", "succeeded")])
+def test_a_real_sub_agent_has_ended_when_its_session_was_told(name: str, outcome: str | None):
+    told = {}
+    for record in read(recording(name))[0]:
+        entry = json.loads(record.raw)
+        if entry["entry_type"] == "mission.outcome" and "/agent-" in entry["mission_id"]:
+            told[entry["id"]] = entry["payload"].get("outcome")
+    assert list(told.values()) == ([outcome] if outcome else [])
 
 
 @needs_traces
@@ -162,7 +207,9 @@ def test_a_session_that_grew_begins_with_the_entries_it_had():
 def test_a_session_read_twice_in_one_file_counts_once():
     data = recording("many_errors")
     assert {entry.id for entry in entries_of(data + b"\n" + data)} == {entry.id for entry in entries_of(data)}
-    assert counted(data)[3] == sum(step.tokens for step in steps_of(data + b"\n" + data, MODEL_CALL))
+    assert counted(objects_of(data))[3] == sum(
+        step.tokens for step in steps_of(data + b"\n" + data, MODEL_CALL)
+    )
 
 
 @needs_traces
@@ -421,7 +468,87 @@ def test_what_happens_in_one_millisecond_keeps_its_order():
     assert [step.tool for _, step in steps[1:]] == [f"echo {index}" for index in range(9)]
 
 
-def test_what_a_sub_agent_reports_as_progress_is_not_counted():
-    inner = answered(1, text("inner"), message_id="inner")
-    data = session(said("go"), line("progress", 2, data={"type": "agent_progress", "message": inner}))
-    assert steps_of(data, MODEL_CALL) == []
+def agent_progress(agent: str, seconds: int, inner: dict[str, Any]) -> dict[str, Any]:
+    own = {name: inner[name] for name in ("type", "uuid", "timestamp", "message")}
+    told = {"type": "agent_progress", "agentId": agent, "message": own, "normalizedMessages": [own]}
+    return line("progress", seconds, data=told)
+
+
+def agent_lines() -> list[dict[str, Any]]:
+    return [
+        said("look around", 2),
+        answered(3, uses("i1", command="ls"), message_id="inner"),
+        said([result("i1", "a.py")], 4),
+    ]
+
+
+def test_what_a_sub_agent_reports_as_progress_is_a_mission_of_its_own():
+    told = [agent_progress("a1", 5 + index, inner) for index, inner in enumerate(agent_lines())]
+    report = {"agentId": "a1", "status": "completed", "totalTokens": 133, "totalToolUseCount": 1}
+    data = session(
+        said("go"),
+        answered(1, uses("t1", "Task", prompt="look around")),
+        *told,
+        said([result("t1", "one file")], 9, toolUseResult=report),
+        answered(10, text("one file"), message_id="m2"),
+    )
+    assert len(steps_of(data, MODEL_CALL)) == 2
+    assert [step.tokens for step in steps_of(data, MODEL_CALL, of_sub_agents=True)] == [133]
+    assert [step.tool for step in steps_of(data, COMMAND_END, of_sub_agents=True)] == ["ls"]
+    (child,) = [facts for facts in payloads(data, "mission.created") if "parent_mission_id" in facts]
+    assert (child["parent_mission_id"], child["title"]) == ("s1", "look around")
+    assert payloads(data, "run.sub_agent") == [
+        {
+            "agent_id": "a1",
+            "call_id": "t1",
+            "status": "completed",
+            "last_context_tokens": 133,
+            "tool_calls": 1,
+        }
+    ]
+    assert [payload["outcome"] for payload in payloads(data, "mission.outcome")] == ["succeeded"] * 2
+
+
+def test_the_own_file_of_a_sub_agent_tells_the_same_facts_as_its_progress():
+    progress = session(said("go"), *(agent_progress("a1", 5, inner) for inner in agent_lines()))
+    own_file = session(*({**inner, "isSidechain": True, "agentId": "a1"} for inner in agent_lines()))
+    told = {entry.id for entry in entries_of(progress) if is_sub_agent(entry)}
+    assert told == {entry.id for entry in entries_of(own_file)}
+
+
+def test_a_sub_agent_without_lines_adds_nothing_but_its_report():
+    report = {"agentId": "a1", "status": "completed", "totalTokens": 60_137}
+    data = session(answered(0, uses("t1", "Task")), said([result("t1", "done")], 1, toolUseResult=report))
+    assert len({entry.mission_id for entry in entries_of(data)}) == 1
+    assert sum(step.tokens for step in steps_of(data, MODEL_CALL)) == 133
+
+
+def test_side_lines_of_older_versions_count_in_their_session_and_are_nothing_a_person_said():
+    data = session(
+        said("go"),
+        said("look around", 1, isSidechain=True),
+        answered(2, text("inner"), message_id="m2", isSidechain=True),
+    )
+    assert len(steps_of(data, MODEL_CALL)) == 1
+    assert [payload["text"] for payload in payloads(data, "message.user")] == ["go"]
+    assert outcome_of(data) is None
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "The user doesn't want to take this action right now. STOP",
+        "Permission to use Bash with command rm -rf / has been denied.",
+        "Claude requested permissions to write to /etc/hosts, but you haven't granted it yet.",
+    ],
+)
+def test_every_way_to_refuse_a_tool_is_a_denied_decision(refusal: str):
+    data = session(answered(0, uses("t1", "Edit")), said([result("t1", refusal, error=True)], 1))
+    assert failed_of(data) == (1, 1)
+
+
+def test_a_tool_that_was_interrupted_has_not_failed():
+    interrupt = result("t1", "[Request interrupted by user for tool use]", error=True)
+    data = session(answered(0, uses("t1", command="sleep 99")), said([interrupt], 1))
+    assert failed_of(data) == (0, 0)
+    assert outcome_of(data) == "aborted"

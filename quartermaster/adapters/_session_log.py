@@ -1,0 +1,115 @@
+"""Writes the entries of one session while it is read line by line."""
+
+from typing import Any, Final
+
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, one_line
+from quartermaster.core.journal import format_instant
+
+_MILLISECOND_TIME: Final = len("2026-01-01T00:00:00.000Z")
+
+
+class SessionLog:
+    """The entries of one mission, each told once, those of one time in the order they were told.
+
+    `facts` go onto the mission as soon as a title or a model is among what is known. Texts of
+    `label_names` become labels.
+    """
+
+    def __init__(
+        self,
+        mission: Mission,
+        began: str,
+        facts: dict[str, Any],
+        label_names: tuple[str, ...] = ("cwd", "git_branch"),
+    ) -> None:
+        self._mission = mission
+        self._began = began
+        self._constant = facts
+        self._label_names = label_names
+        self._facts: dict[str, str] = {}
+        self._created: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._entries: list[bytes] = []
+        self._now = (began, 0)
+        self._latest: tuple[str, int] | None = None
+        self._ties = 0
+        self._may_have_ended = False
+
+    def now_is(self, ts: str, instant: int) -> None:
+        """The time of what is told from here on."""
+        if ts != self._now[0]:
+            self._ties = 0
+        self._now = (ts, instant)
+        if self._latest is None or instant >= self._latest[1]:
+            self._latest = self._now
+
+    def stamp(self) -> str:
+        """The present time; entries of one time are a nanosecond apart, which keeps their order."""
+        ts, instant = self._now
+        ties, self._ties = self._ties, self._ties + 1
+        if not ties:
+            return ts
+        if len(ts) == _MILLISECOND_TIME and ts[-1] == "Z":
+            return f"{ts[:-1]}{ties % 1_000_000:06d}Z"
+        return format_instant(instant + ties)
+
+    def learn(self, **facts: Any) -> None:
+        """The first text of each fact is kept."""
+        for name, value in facts.items():
+            if name not in self._facts and type(value) is str and value:
+                self._facts[name] = cut(value, TEXT_LIMIT)
+
+    def tell(self, entry_type: str, payload: dict[str, Any], *key: str | bytes, **about: str) -> None:
+        """One entry, once: lines may be repeated, and what they tell is told already."""
+        entry_id = self._mission.entry_id(entry_type, *key)
+        if entry_id in self._told:
+            return
+        self._told.add(entry_id)
+        self._entries.append(self._mission.written(entry_id, self.stamp(), entry_type, payload, **about))
+
+    def tell_text(self, entry_type: str, actor: str, text: str, *key: str | bytes) -> None:
+        """What somebody said; a user's first words are the title."""
+        if actor == "user":
+            self.learn(title=one_line(text))
+        self.tell(entry_type, {"text": cut(text, TEXT_LIMIT)}, *key, summary=text, actor=actor)
+
+    def tell_model_call(self, ts: str, payload: dict[str, Any], *key: str | bytes) -> None:
+        """A model call, as often as more of it is known."""
+        entry_id = self._mission.entry_id("model call", *key)
+        summary = payload.get("model") or ""
+        self._entries.append(self._mission.written(entry_id, ts, "llm.call", payload, summary=summary))
+
+    def taken(self, outcome: str | None) -> list[bytes]:
+        """What was told since the last time, the mission's facts last where they changed."""
+        self._tell_created()
+        self._may_have_ended = self._may_have_ended or outcome is not None
+        entries, self._entries = self._entries, []
+        return entries
+
+    def outcome(self, outcome: str | None) -> bytes | None:
+        """How the session stands. Once it may have been told an end that no longer holds, that it is open."""
+        if self._latest is None or (outcome is None and not self._may_have_ended):
+            return None
+        payload = {"outcome": outcome, "origin": "agent"}
+        entry_id = self._mission.entry_id("outcome")
+        summary = f"session {outcome}" if outcome else "no end is recorded"
+        return self._mission.written(entry_id, self._latest[0], "mission.outcome", payload, summary=summary)
+
+    def _tell_created(self) -> None:
+        facts = self._facts
+        if len(facts) == len(self._created) or not ("title" in facts or "model" in facts):
+            return
+        self._created = facts.copy()
+        labels = {name: facts[name] for name in self._label_names if name in facts}
+        payload = self._constant | {
+            "title": facts.get("title"),
+            "model": facts.get("model"),
+            "version": facts.get("version"),
+            "commit": facts.get("commit"),
+            "labels": labels or None,
+        }
+        entry_id = self._mission.entry_id("created")
+        about = {"summary": facts.get("title", ""), "actor": "system"}
+        self._entries.append(
+            self._mission.written(entry_id, self._began, "mission.created", payload, **about)
+        )
