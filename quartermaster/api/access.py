@@ -4,7 +4,7 @@ import hashlib
 import html
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
@@ -27,7 +27,7 @@ from quartermaster.api.problems import (
 from quartermaster.api.services import Services
 from quartermaster.errors import StorageError
 from quartermaster.store import access
-from quartermaster.store.access import Membership, Principal, Role
+from quartermaster.store.access import Membership, Principal
 
 PUBLIC: Final = "public"
 """A route that everybody may use."""
@@ -52,11 +52,6 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         """Key of the workspace that the request is about."""
         assert self.membership is not None, "the route declares no role"
         return self.membership.workspace
-
-    @property
-    def may_write(self) -> bool:
-        """Whether the member may queue and cancel evaluations."""
-        return self.membership is not None and self.membership.role >= Role.ADMIN
 
 
 Call = Request[None, Access, State]
@@ -95,13 +90,15 @@ class Doorkeeper:
         """Look everybody up again; something has changed."""
         self._known.clear()
 
-    def _remembered(self, credentials: bytes, look_up: Any) -> Principal | None:
+    def _remembered(
+        self, credentials: bytes, look_up: Callable[[bytes], Principal | None]
+    ) -> Principal | None:
         key = hashlib.sha256(credentials).digest()
         moment = time.monotonic()
         known = self._known.get(key)
         if known is not None and moment < known[0]:
             return known[1]
-        principal: Principal | None = look_up(credentials)
+        principal = look_up(credentials)
         if principal is None:
             self._known.pop(key, None)
             return None

@@ -15,7 +15,7 @@ from litestar.plugins import PluginProtocol
 from quartermaster import __version__
 from quartermaster.api import access, eval, health, journal, missions, problems
 from quartermaster.api.edge import Edge, accepted_hosts
-from quartermaster.api.idempotency import new_keys
+from quartermaster.api.idempotency import Keys
 from quartermaster.api.services import Services
 from quartermaster.api.streams import Streams
 from quartermaster.store.access import Role
@@ -68,7 +68,7 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
                 "services": services,
                 "doorkeeper": access.Doorkeeper(services),
                 "streams": Streams(),
-                "keys": new_keys(),
+                "keys": Keys(),
                 "describe": partial(describe, routes),
             }
         ),

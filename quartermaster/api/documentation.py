@@ -22,6 +22,20 @@ FLAG: Final = Schema(type=OpenAPIType.BOOLEAN)
 TIME: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 CURSOR: Final = Schema(type=OpenAPIType.STRING, description="`next_cursor` of the page before.")
 
+EVENT_STREAM: Final = ResponseSpec(
+    str, generate_examples=False, description="Server-sent events.", media_type="text/event-stream"
+)
+ENTRIES: Final = RequestBody(
+    description="Native entries: one JSON object a line, or an array of them.",
+    content={
+        "application/x-ndjson": OpenAPIMediaType(schema=TEXT),
+        "application/json": OpenAPIMediaType(
+            schema=Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT))
+        ),
+    },
+    required=True,
+)
+
 _MEANING: Final = {
     400: "The body, a parameter or a header is malformed.",
     401: "No valid credentials, or no workspace is named.",
@@ -45,6 +59,12 @@ _IDEMPOTENCY: Final = Parameter(
 )
 
 
+def json_object(fields: Mapping[str, Schema], *, required: Sequence[str]) -> RequestBody:
+    """A body of one JSON object."""
+    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(fields), required=list(required))
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+
+
 def integer(least: int, most: int, default: int) -> Schema:
     """A whole number within bounds."""
     return Schema(type=OpenAPIType.INTEGER, minimum=least, maximum=most, default=default)
@@ -65,8 +85,7 @@ def described(answers: Mapping[int, Any], *problems: int) -> dict[int, ResponseS
 
 def operation(
     *,
-    body: Mapping[str, Schema] | None = None,
-    required: Sequence[str] = (),
+    body: RequestBody | None = None,
     query: Mapping[str, Schema] | None = None,
     repeatable: bool = False,
 ) -> type[Operation]:
@@ -85,11 +104,6 @@ def operation(
             super().__init__(**told)
             self.parameters = [*(self.parameters or ()), *parameters]
             if body is not None:
-                self.request_body = _json_body(body, required)
+                self.request_body = body
 
     return Described
-
-
-def _json_body(fields: Mapping[str, Schema], required: Sequence[str]) -> RequestBody:
-    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(fields), required=list(required) or None)
-    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)

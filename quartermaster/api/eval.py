@@ -11,11 +11,22 @@ from litestar.params import FromPath
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query, decode_body, integer_field, read_body, text_field
-from quartermaster.api.documentation import CURSOR, FLAG, TEXT, TIME, WHOLE, described, integer, operation
+from quartermaster.api.documentation import (
+    CURSOR,
+    EVENT_STREAM,
+    FLAG,
+    TEXT,
+    TIME,
+    WHOLE,
+    described,
+    integer,
+    json_object,
+    operation,
+)
 from quartermaster.api.edge import ENCODED_SLASH, fields_of
 from quartermaster.api.idempotency import Reply, change_once, work_once
 from quartermaster.api.problems import Problem, bad_request, not_found
-from quartermaster.api.streams import RunStream
+from quartermaster.api.streams import RunStream, Streams
 from quartermaster.core import run as core_run
 from quartermaster.store import missions, runs
 from quartermaster.store.access import Role
@@ -94,7 +105,7 @@ _regression_body = msgspec.json.Decoder(RegressionRequest | None)
     opt={"role": Role.ADMIN},
     status_code=202,
     operation_class=operation(
-        body={"mission_id": TEXT, "seed": WHOLE}, required=["mission_id"], repeatable=True
+        body=json_object({"mission_id": TEXT, "seed": WHOLE}, required=["mission_id"]), repeatable=True
     ),
     responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
     tags=["eval"],
@@ -120,8 +131,10 @@ async def queue_replay(request: Call) -> Answer:
     opt={"role": Role.ADMIN},
     status_code=202,
     operation_class=operation(
-        body={"baseline_mission_id": TEXT, "candidate_mission_id": TEXT},
-        required=["baseline_mission_id", "candidate_mission_id"],
+        body=json_object(
+            {"baseline_mission_id": TEXT, "candidate_mission_id": TEXT},
+            required=["baseline_mission_id", "candidate_mission_id"],
+        ),
         repeatable=True,
     ),
     responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
@@ -275,7 +288,7 @@ async def cancel_run(request: Call, run_id: FromPath[str]) -> Answer:
     "/api/v1/eval/runs/stream",
     opt={"role": Role.VIEWER},
     operation_class=operation(),
-    responses=described({}, 400, 401, 403, 429, 503),
+    responses={200: EVENT_STREAM, **described({}, 400, 401, 403, 429, 503)},
     tags=["eval"],
 )
 async def stream_runs(request: Call) -> RunStream:
@@ -283,7 +296,8 @@ async def stream_runs(request: Call) -> RunStream:
     services = services_of(request)
     workspace = request.auth.workspace
     newest = services.database.look_up(lambda connection: runs.newest_event(connection, workspace))
-    return request.app.state["streams"].open(request, _last_event(request, newest))  # type: ignore[no-any-return]
+    streams: Streams = request.app.state["streams"]
+    return streams.open(request, _last_event(request, newest))
 
 
 def _last_event(request: Call, newest: int) -> int:

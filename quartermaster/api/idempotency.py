@@ -35,7 +35,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Keys:
+class Keys:
     """Keys whose first request is being worked on in this process, and when old ones were forgotten."""
 
     def __init__(self) -> None:
@@ -54,11 +54,6 @@ class _Keys:
             users.pop()
             if not users:
                 del self._locks[key]
-
-
-def new_keys() -> _Keys:
-    """What an application remembers of keys in use."""
-    return _Keys()
 
 
 def _key_of(request: Call) -> str | None:
@@ -104,7 +99,7 @@ async def work_once(request: Call, body: bytes, work: Callable[[], Awaitable[Rep
     services = services_of(request)
     workspace, user = request.auth.workspace, request.auth.principal.user
     asked = _digest(request, body)
-    keys: _Keys = request.app.state["keys"]
+    keys: Keys = request.app.state["keys"]
     async with keys.held((workspace, user, key)):
         now = services.now()
         known = services.database.look_up(
@@ -140,7 +135,7 @@ def _stored(reply: Reply, asked: bytes) -> StoredAnswer:
 
 
 def _is_time_to_forget(request: Call, now: int) -> bool:
-    keys: _Keys = request.app.state["keys"]
+    keys: Keys = request.app.state["keys"]
     if now - keys.forgotten_at < _HOUR:
         return False
     keys.forgotten_at = now

@@ -12,7 +12,7 @@ from quartermaster import ingest
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query, read_body
-from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, operation
+from quartermaster.api.documentation import CURSOR, ENTRIES, TEXT, TIME, described, integer, operation
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.idempotency import Reply, work_once
 from quartermaster.api.problems import not_found
@@ -115,7 +115,7 @@ async def show_entry(request: Call, entry_id: FromPath[str]) -> Answer:
     "/api/v1/journal",
     opt={"role": Role.MEMBER},
     status_code=200,
-    operation_class=operation(body={}, repeatable=True),
+    operation_class=operation(body=ENTRIES, repeatable=True),
     responses=described({200: AcceptedEntries}, 400, 401, 403, 409, 413, 415, 503),
     tags=["journal"],
 )

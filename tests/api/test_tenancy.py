@@ -242,6 +242,33 @@ def test_a_cursor_of_another_workspace_is_a_damaged_one(shared: World, client: T
         assert told(stolen) == told(tampered)
 
 
+@pytest.mark.parametrize(("role", "expected"), [("MANAGER", 403), ("ADMIN", 202), ("OWNER", 202)])
+def test_evaluations_are_for_owners_and_admins(
+    shared: World, client: TestClient[Litestar], role: str, expected: int
+) -> None:
+    for path, body in (("replay", REPLAY), ("regression", REGRESSION)):
+        answer = client.post(f"/api/v1/eval/{path}", json=body, headers=shared.headers(role))
+        assert answer.status_code == expected
+
+
+def test_what_is_wrong_is_told_in_one_order(shared: World, client: TestClient[Litestar]) -> None:
+    """401, workspace 403, role 403, 415, 400, 404: each hides everything behind it."""
+
+    def status(principal: str, body: bytes, **headers: str) -> int:
+        sent = shared.headers(principal) | headers
+        return client.post("/api/v1/eval/replay", content=body, headers=sent).status_code
+
+    text = {"Content-Type": "text/plain"}
+    foreign = {"X-Workspace-ID": "foreign"}
+    assert status("nobody", b"{", **text, **foreign) == 401
+    assert status("VIEWER", b"{", **text, **foreign) == 403
+    assert status("VIEWER", b"{", **text) == 403
+    assert status("ADMIN", b"{", **text) == 415
+    assert status("ADMIN", b"{") == 400
+    assert status("ADMIN", b'{"mission_id": "m-unknown", "seed": "x"}') == 400
+    assert status("ADMIN", b'{"mission_id": "m-unknown"}') == 404
+
+
 def test_asking_for_the_methods_of_a_route_gives_no_permission_to_other_sites(
     client: TestClient[Litestar],
 ) -> None:
