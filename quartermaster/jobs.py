@@ -413,7 +413,7 @@ class Supervisor:
                 claim = partial(runs.claim_next, boot_id=self.boot_id, now=self._now())
                 run = await self._database.write(claim)
             if run is None:
-                return
+                continue
             job = _Job(run, deadline_seconds=self._deadline_seconds, started=self._since_boot())
             self._jobs[run.key] = job
             tasks.start_soon(self._execute, job)
@@ -453,7 +453,7 @@ class Supervisor:
         if ending is None:
             settled = await self._persist(partial(runs.return_to_queue, run=run))
         else:
-            settled = await self._finish(run, ending)
+            settled = await self._persist(partial(runs.finish, run=run, outcome=ending))
         self._refused += not settled
         _log.info(
             "run settled" if settled else "late result refused",
@@ -462,16 +462,6 @@ class Supervisor:
             attempt=run.attempt,
             ending=_ending_word(ending),
         )
-
-    async def _finish(self, run: Run, outcome: Outcome) -> bool:
-        try:
-            return await self._persist(partial(runs.finish, run=run, outcome=outcome))
-        except StorageError:
-            raise
-        except Exception:
-            _log.exception("a result could not be stored", run_id=run.run_id)
-            failed = Failed(reason=EVALUATION_ERROR, message="the result could not be stored")
-            return await self._persist(partial(runs.finish, run=run, outcome=failed))
 
     async def _persist(self, change: Callable[..., T]) -> T:
         """Write until it is written: a terminal row outlives a database that is busy for a moment.

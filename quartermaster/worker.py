@@ -42,8 +42,11 @@ def main(database: Path) -> int:
         while True:
             request = msgspec.json.decode(requests.get(), type=Request)
             outcome = _on_one_state(connection, request)
-            answers.write(msgspec.json.encode(outcome) + b"\n")
-            answers.flush()
+            try:
+                answers.write(msgspec.json.encode(outcome) + b"\n")
+                answers.flush()
+            except BrokenPipeError:
+                os._exit(0)  # the parent is gone; an orderly exit would wait for the thread that reads
             gc.collect()
 
 

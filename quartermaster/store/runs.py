@@ -5,7 +5,7 @@ everything else that a late worker brings is refused. Whatever changes a run, it
 entries is one change of one transaction.
 """
 
-from collections.abc import Iterable
+import logging
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from quartermaster.core.run import (
     CANCELLED,
     COMPLETED,
+    EVALUATION_ERROR,
     FAILED,
     INTERRUPTED,
     QUEUED,
@@ -25,7 +26,10 @@ from quartermaster.core.run import (
 )
 from quartermaster.store import journal, missions
 from quartermaster.store.cursors import read_cursor, write_cursor
-from quartermaster.store.database import Connection
+from quartermaster.store.database import (
+    Connection,
+    sqlite3,  # type: ignore[attr-defined]
+)
 
 ATTEMPTS: Final = 2
 """How often a run may take its process down before it is given up."""
@@ -35,6 +39,12 @@ _INTERRUPTED: Final = Failed(
     reason=INTERRUPTED,
     message=f"the process ended during this run, {ATTEMPTS} times; queue the run again to try once more",
 )
+_UNTOLD: Final = Failed(
+    reason=EVALUATION_ERROR,
+    message="the journal of the mission could not be written; the log of the program says why",
+)
+_log = logging.getLogger(__name__)
+
 # The condition on two values is the one that the partial index of the queue is made for.
 _OLDEST_QUEUED: Final = """
 select id from eval_run where status in ('queued', 'running') and status = 'queued' order by id limit 1
@@ -241,7 +251,10 @@ def held_by(connection: Connection, boot_id: str) -> list[Run]:
 
 
 def claim_next(connection: Connection, *, boot_id: str, now: int) -> Run | None:
-    """The oldest queued run, now running under this boot id; None when nothing waits."""
+    """The oldest queued run, now running under this boot id.
+
+    None when nothing waits, or when the run has failed at once because its mission cannot be told.
+    """
     return _claim(connection, _OLDEST_QUEUED, (), boot_id=boot_id, now=now)
 
 
@@ -258,8 +271,10 @@ def _claim(
         return None
     run = _run_of(connection, claimed[0][0])
     _record_event(connection, run.workspace, run.key, run.status, now)
-    _announce(connection, run, started_entries(run, now), now)
-    return run
+    if _announce(connection, run, started_entries(run, now), now):
+        return run
+    _store_failure(connection, run, _UNTOLD, now)
+    return None
 
 
 def finish(connection: Connection, run: Run, outcome: Outcome, *, now: int) -> bool:
@@ -335,16 +350,20 @@ def _requeue(connection: Connection, run: Run, attempt: int, now: int) -> None:
 
 
 def _end(connection: Connection, run: Run, outcome: Outcome, now: int) -> None:
+    if not _announce(connection, run, ended_entries(run, outcome, now), now):
+        outcome = _UNTOLD
     if isinstance(outcome, Completed):
         _store_result(connection, run, outcome, now)
     else:
-        connection.execute(
-            "update eval_run set status = 'failed', result = ?, reason = ?, completed_at = ? where id = ?",
-            (outcome.message, outcome.reason, now, run.key),
-        )
-    status = COMPLETED if isinstance(outcome, Completed) else FAILED
-    _record_event(connection, run.workspace, run.key, status, now)
-    _announce(connection, run, ended_entries(run, outcome, now), now)
+        _store_failure(connection, run, outcome, now)
+
+
+def _store_failure(connection: Connection, run: Run, failed: Failed, now: int) -> None:
+    connection.execute(
+        "update eval_run set status = 'failed', result = ?, reason = ?, completed_at = ? where id = ?",
+        (failed.message, failed.reason, now, run.key),
+    )
+    _record_event(connection, run.workspace, run.key, FAILED, now)
 
 
 def _store_result(connection: Connection, run: Run, outcome: Completed, now: int) -> None:
@@ -364,12 +383,29 @@ def _store_result(connection: Connection, run: Run, outcome: Completed, now: int
     connection.execute(
         "insert into eval_report (run, report) values (?, ?)", (run.key, bytes(outcome.report))
     )
+    _record_event(connection, run.workspace, run.key, COMPLETED, now)
 
 
-def _announce(connection: Connection, run: Run, entries: Iterable[dict[str, object]], now: int) -> None:
-    """Tell the mission's journal; a mission that does not exist is not made by being evaluated."""
-    if missions.exists(connection, run.workspace, run.subject_mission_id):
+def _announce(connection: Connection, run: Run, entries: list[dict[str, object]], now: int) -> bool:
+    """Tell the mission's journal; False, with nothing told, when that mission cannot be told anything.
+
+    One damaged mission must neither hold up the queue nor keep a run from ending. A mission that does
+    not exist is not made by being evaluated.
+    """
+    if not missions.exists(connection, run.workspace, run.subject_mission_id):
+        return True
+    connection.execute("savepoint announcement")
+    try:
         journal.append_facts(connection, run.workspace, entries, now=now)
+    except sqlite3.OperationalError:  # busy or full: the whole change is tried again
+        raise
+    except Exception:
+        _log.exception("the journal of run %s cannot be written", run.run_id)
+        connection.execute("rollback to announcement")
+        connection.execute("release announcement")
+        return False
+    connection.execute("release announcement")
+    return True
 
 
 def _record_event(connection: Connection, workspace: int, key: int, status: str, now: int) -> None:

@@ -168,16 +168,44 @@ def test_a_late_result_of_an_earlier_claim_is_refused(connection, second_boot):
     assert finish(connection, again)
 
 
-def test_a_result_that_cannot_be_stored_leaves_nothing_behind(connection):
+def damage_journal(connection: Connection) -> None:
+    """From now on the mission refuses every entry: the place of the next one is taken."""
+    connection.execute("update mission set next_sequence = 0")
+
+
+def test_a_result_that_cannot_be_told_fails_the_run_instead_of_leaving_it_running(connection):
     queue(connection)
     run = claim(connection)
-    connection.execute("begin")
-    with pytest.raises(TypeError):
-        finish(connection, run, completed(measured=(Measured(metric="x", value=object(), mission_id="m"),)))
-    connection.execute("rollback")
-    assert find(connection, run).status == "running"
-    assert runs.find_report(connection, 1, run.run_id) is None
+    damage_journal(connection)
     assert finish(connection, run)
+    row = find(connection, run)
+    assert (row.status, row.reason, row.signature) == ("failed", "evaluation_error", None)
+    assert "journal" in (row.result or "")
+    assert runs.find_report(connection, 1, run.run_id) is None
+    assert told_types(connection, run) == ["eval.run_started"]
+
+
+def test_a_damaged_mission_does_not_hold_up_the_queue(connection):
+    add_mission(connection, 1, "m-2")
+    broken, sound = queue(connection, 1), queue(connection, 2, mission_id="m-2")
+    connection.execute("update mission set next_sequence = 0 where mission_id = ?", (MISSION,))
+    assert runs.claim_next(connection, boot_id="boot-1", now=SECOND) is None
+    assert (find(connection, broken).status, find(connection, broken).reason) == (
+        "failed",
+        "evaluation_error",
+    )
+    assert claim(connection).run_id == sound.run_id
+
+
+def test_a_damaged_mission_does_not_stop_a_rescue(connection):
+    queue(connection)
+    for boot in ("boot-1", "boot-2"):
+        run = claim(connection, boot)
+        if boot == "boot-1":
+            runs.rescue(connection, boot_id="boot-2", now=SECOND)
+    damage_journal(connection)
+    assert runs.rescue(connection, boot_id="boot-3", now=SECOND).ended == 1
+    assert find(connection, run).status == "failed"
 
 
 def test_an_orderly_return_to_the_queue_uses_up_no_attempt(connection):
