@@ -83,6 +83,8 @@ def _run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
+    except SystemExit as ended:  # how click and rich say that nobody reads the output any more
+        raise BrokenPipeError from ended
     except Exception as error:
         return _internal(error)
     return result if isinstance(result, int) else 0

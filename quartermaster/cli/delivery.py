@@ -10,6 +10,8 @@ import msgspec
 from quartermaster.adapters import Adapter, Record, RejectedLine, recognise
 from quartermaster.cli.client import Client, path_of
 from quartermaster.cli.target import Row
+from quartermaster.core.journal import read_entry
+from quartermaster.errors import Rejected
 
 _HEAD_BYTES: Final = 256 * 1024
 _BATCH_BYTES: Final = 2**20
@@ -66,7 +68,7 @@ def _deliver_file(client: Client, path: Path, ledger: _Ledger) -> None:
         ledger.unread = len(recording)
         return
     ledger.format = adapter.name
-    raws = list(_accepted(_records(adapter, recording), ledger))
+    raws = list(_accepted(_records(adapter, recording), recording, ledger))
     for batch in _batches(_newest_tellings(raws) if adapter.revisable else raws):
         _post(client, batch, ledger)
 
@@ -83,12 +85,15 @@ def _records(adapter: Adapter, recording: bytes) -> Iterator[Record | RejectedLi
     yield from reader.finish()
 
 
-def _accepted(records: Iterable[Record | RejectedLine], ledger: _Ledger) -> Iterator[bytes]:
+def _accepted(records: Iterable[Record | RejectedLine], recording: bytes, ledger: _Ledger) -> Iterator[bytes]:
     for record in records:
-        if isinstance(record, Record):
+        try:
+            if isinstance(record, RejectedLine):
+                raise Rejected(record.reason)
+            read_entry(record.raw)
             yield record.raw
-        else:
-            _reject(ledger, None, record.offset, record.reason)
+        except Rejected as reason:
+            _reject(ledger, recording.count(b"\n", 0, record.offset) + 1, record.offset, str(reason))
 
 
 def _newest_tellings(raws: Sequence[bytes]) -> list[bytes]:
@@ -117,7 +122,7 @@ def _post(client: Client, batch: list[bytes], ledger: _Ledger) -> None:
     ledger.accepted += answer["accepted"]
     ledger.duplicate += answer["duplicate"]
     for one in answer["rejected"]:
-        _reject(ledger, one["line"], 0, one["reason"])
+        _reject(ledger, None, 0, one["reason"])
 
 
 def _reject(ledger: _Ledger, line: int | None, position: int, reason: str) -> None:
