@@ -17,7 +17,7 @@ from quartermaster.config import Settings
 from quartermaster.errors import QuartermasterError, StorageError
 from quartermaster.home import DAEMON, Home, holder
 from quartermaster.store import database
-from quartermaster.store.database import sqlite3  # type: ignore[attr-defined]
+from quartermaster.store.database import sqlite3
 
 FAILED: Final = 10
 

@@ -21,7 +21,7 @@ from quartermaster.errors import StorageBusy, StorageError
 from quartermaster.store import migrations
 
 if TYPE_CHECKING:
-    import sqlite3
+    import sqlite3 as sqlite3  # noqa: PLC0414 - this is where others get it from
 else:
     try:
         import pysqlite3.dbapi2 as sqlite3

@@ -26,10 +26,7 @@ from quartermaster.core.run import (
 )
 from quartermaster.store import journal, missions
 from quartermaster.store.cursors import read_cursor, write_cursor
-from quartermaster.store.database import (
-    Connection,
-    sqlite3,  # type: ignore[attr-defined]
-)
+from quartermaster.store.database import Connection, sqlite3
 
 ATTEMPTS: Final = 2
 """How often a run may take its process down before it is given up."""
