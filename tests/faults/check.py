@@ -5,7 +5,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,17 @@ def check_api(daemon: Daemon, promises: Promises) -> list[Violation]:
     for run in runs:
         found += _told_in_journal(run, told.get(run["id"], []))
     return [*found, *_signatures(runs)]
+
+
+def check_processes(database: Path) -> list[Violation]:
+    """What still runs on a database that nobody should have open; nothing is found where /proc is missing."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = command.read_bytes().split(b"\0")
+            if os.fsencode(database) in words:
+                found.append(Violation("process left behind", f"{command.parent.name}: {words!r}"))
+    return found
 
 
 def entry_id_of(stored: int | str) -> str:

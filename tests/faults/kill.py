@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' own folder, when run as a program
 
-from faults.check import check_api, check_database
+from faults.check import check_api, check_database, check_processes
 from faults.clients import Clients, Line, write_large_missions
 from faults.promises import Promises, Violation
 from faults.sabotage import MODES, sabotage
@@ -161,6 +161,7 @@ def run(
         sabotage(damage, ordeal.database)
     violations = [
         *ordeal.promises.broken,
+        *check_processes(ordeal.database),
         *check_database(ordeal.database, ordeal.promises),
         *ordeal.check_log(),
     ]

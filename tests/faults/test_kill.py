@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from faults import kill
-from faults.check import check_api, check_database
+from faults.check import check_api, check_database, check_processes
 from faults.kill import Ordeal
 from faults.sabotage import MODES, sabotage
 from running import Daemon
@@ -95,6 +96,23 @@ def test_sabotage_is_seen_through_the_api(mode: str, world: Ordeal) -> None:
     sabotage(mode, world.database)
     with Daemon.start(world.home) as daemon:
         assert IN_API[mode] in {one.kind for one in check_api(daemon, world.promises)}
+
+
+def test_a_process_that_outlives_its_daemon_is_seen(world: Ordeal) -> None:
+    assert check_processes(world.database) == []
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", str(world.database)]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+        assert {one.kind for one in check_processes(world.database)} == {"process left behind"}
+        process.communicate()
+
+
+@pytest.mark.parametrize("seconds", (0.05, 0.15, 0.25, 0.35, 0.5))
+def test_a_first_start_that_was_killed_is_made_up_for(seconds: float, home: Path) -> None:
+    launched = Daemon.launch(home)
+    time.sleep(seconds)
+    launched.daemon.kill()
+    with Daemon.start(home) as daemon:
+        assert daemon.get("/api/v1/missions")["rows"] == []
 
 
 def test_the_command_exits_with_1_when_a_promise_was_broken() -> None:
