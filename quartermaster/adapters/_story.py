@@ -1,0 +1,211 @@
+"""A mission told in order, as the adapters of whole documents tell it."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from quartermaster.adapters import _json as json
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.core.journal import format_instant, parse_instant
+from quartermaster.errors import Rejected
+
+MINUTE: Final = 60 * 10**9
+"""How far steps of a recording without a clock are put apart, from 1970 on."""
+
+_SHELLS: Final = frozenset({"bash", "shell", "execute_bash", "terminal"})
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """The counters of one model call; they do not overlap. `cost` is None where none was recorded."""
+
+    fresh: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    cost: float | None = None
+
+
+class _Call(NamedTuple):
+    id: str
+    command: str
+    tool: str | None
+
+    def told(self, phase: str) -> dict[str, Any]:
+        return {"command": self.command, "tool": self.tool, "phase": phase, "call_id": self.id}
+
+
+class Story:
+    """The entries of one mission in the order of telling, which is the order of their times."""
+
+    def __init__(self, mission: Mission) -> None:
+        self.mission = mission
+        self.entries: list[bytes] = []
+        self._instant = 0
+        self._ties = 0
+        self._told: dict[str, int] = {}
+        self._open: dict[str, list[_Call]] = {}
+
+    def at(self, instant: int) -> None:
+        """The time of what is told from here on; time does not go back."""
+        if instant > self._instant:
+            self._instant, self._ties = instant, 0
+
+    def tell(
+        self,
+        entry_type: str,
+        payload: dict[str, Any],
+        *key: str,
+        summary: str = "",
+        actor: str = "agent",
+        severity: str = "info",
+    ) -> None:
+        """One entry; several of one type and key are told apart by their order."""
+        entry_id = self.mission.entry_id(entry_type, *key, *self._again(entry_type, *key))
+        ts = format_instant(self._instant + self._ties)
+        self._ties += 1
+        self.entries.append(
+            self.mission.written(
+                entry_id, ts, entry_type, payload, summary=summary, actor=actor, severity=severity
+            )
+        )
+
+    def created(self, payload: dict[str, Any]) -> None:
+        """What is known of the mission beside its events."""
+        self.tell("mission.created", payload, summary=payload.get("title") or "", actor="system")
+
+    def said(self, by_user: bool, text: Any, key: str, **more: Any) -> None:
+        """What a user or an agent said; blank texts say nothing."""
+        if not isinstance(text, str) or not text.strip():
+            return
+        entry_type, actor = ("message.user", "user") if by_user else ("message.assistant", "agent")
+        self.tell(entry_type, {"text": cut(text, TEXT_LIMIT), **more}, key, summary=text, actor=actor)
+
+    def model_call(self, key: str, model: Any = None, usage: Usage | None = None, **more: Any) -> None:
+        """One logical call of a model."""
+        used = usage or Usage()
+        name = model if isinstance(model, str) and model else None
+        payload = {
+            "model": name,
+            "input_tokens": used.fresh,
+            "output_tokens": used.output,
+            "cached_input_tokens": used.cache_read,
+            "cache_creation_tokens": used.cache_write,
+            "reasoning_tokens": used.reasoning,
+            "cost_usd": used.cost,
+            **more,
+        }
+        self.tell("llm.call", payload, key, summary=name or "model call")
+
+    def begin(self, recorded_id: str, tool: str, arguments: Any = None) -> None:
+        """The start of a command; the command line of a shell is its name, other tools keep arguments."""
+        line = _command_line(tool, arguments)
+        call_id = "~".join((recorded_id, *self._again("call", recorded_id)))
+        call = _Call(call_id, line or tool, tool if line else None)
+        self._open.setdefault(recorded_id, []).append(call)
+        payload = call.told("start") | {"arguments": None if line else cut_arguments(arguments)}
+        self.tell("exec.command", payload, "start", call.id, summary=call.command)
+
+    def end(
+        self,
+        recorded_id: str,
+        *,
+        exit_code: int | None = None,
+        error: str | None = None,
+        duration_ms: int | None = None,
+    ) -> bool:
+        """The end of the oldest open command of this id; False where there is none.
+
+        `error` is None for a success; a failure without words has an empty one.
+        """
+        waiting = self._open.get(recorded_id)
+        if not waiting:
+            return False
+        call = waiting.pop(0)
+        failed = exit_code != 0 if exit_code is not None else error is not None
+        code = exit_code if exit_code is not None or not failed else 1
+        payload = call.told("end") | {"exit_code": code, "duration_ms": duration_ms}
+        payload["error"] = one_line(error) or "failed" if failed and error is not None else None
+        severity = "warn" if failed else "info"
+        self.tell("exec.command", payload, "end", call.id, summary=call.command, severity=severity)
+        return True
+
+    def oldest_open(self) -> str | None:
+        """The recorded id of the command that has waited longest for its end."""
+        return next((recorded_id for recorded_id, waiting in self._open.items() if waiting), None)
+
+    def goal(self, status: str, text: Any = None) -> None:
+        """The agent's own word on where the mission stands."""
+        details = cut(text, TEXT_LIMIT) if isinstance(text, str) and text else None
+        self.tell("mission.status_change", {"to_status": status, "details": details}, summary=status)
+
+    def outcome(self, outcome: str, origin: str, reward: float | None = None) -> None:
+        """A verdict, and who says so."""
+        payload = {"outcome": outcome, "reward": reward, "origin": origin}
+        self.tell("mission.outcome", payload, origin, summary=f"{outcome} ({origin})", actor="system")
+
+    def _again(self, *key: str) -> tuple[str, ...]:
+        """Nothing for the first of its kind, its number for a later one."""
+        joined = "\0".join(key)
+        count = self._told[joined] = self._told.get(joined, 0) + 1
+        return () if count == 1 else (str(count),)
+
+
+def count_of(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    return value if type(value) is int and 0 <= value < 2**53 else None
+
+
+def cost_of(value: Any) -> float | None:
+    """Dollars that were recorded; None for what is no number, and for the zero that means unknown."""
+    if type(value) is not float and type(value) is not int:
+        return None
+    return float(value) if 0 < value < 1e9 else None
+
+
+def fresh_of(inclusive: Any, *cached: int | None) -> int | None:
+    """Input that no cache was asked for, of a counter that includes what the cache gave."""
+    total = count_of(inclusive)
+    return None if total is None else max(total - sum(part or 0 for part in cached), 0)
+
+
+def local_instant(text: Any) -> int | None:
+    """Nanoseconds of an ISO time; one without a zone is taken as UTC. None for anything else."""
+    if not isinstance(text, str):
+        return None
+    for candidate in (text, text + "Z"):
+        try:
+            return parse_instant(candidate)
+        except Rejected:
+            continue
+    return None
+
+
+def arguments_of(value: Any) -> Any:
+    """Arguments of a call, which many write as JSON in a text; what is no JSON stays a text."""
+    if not isinstance(value, str):
+        return value
+    decoded = json.decoded_or_none(value.encode("utf-8", "replace"))
+    return value if decoded is None else decoded
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a text, or the texts of a list of parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = (part.get("text") for part in content if isinstance(part, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def title_of(text: Any) -> str | None:
+    """The beginning of what was asked, as one line."""
+    return (one_line(text) or None) if isinstance(text, str) else None
+
+
+def _command_line(tool: str, arguments: Any) -> str | None:
+    if tool not in _SHELLS:
+        return None
+    command = arguments.get("command") if isinstance(arguments, dict) else None
+    return cut(command, TEXT_LIMIT) if isinstance(command, str) and command else None
