@@ -233,6 +233,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
         assert len(names) <= 1, f"{path.name} is claimed by {names}"
         found.setdefault(path.relative_to(TRACES).parts[0], set()).add(names[0] if names else None)
     assert found["claude_code"] == {"claude_code"}
+    assert found["codex_cli"] == {"codex_cli"}
     assert found["tau_bench"] == {"tau_bench"}
     # its list of failed runs is a result list of tau-bench with labels beside it
     assert found["agentrx"] <= {"tau_bench", None}
