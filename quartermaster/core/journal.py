@@ -223,6 +223,10 @@ def _severity(value: Any) -> int:
 
 
 _minutes: dict[str, int] = {}
+"""Nanoseconds since 1970 of minutes that came lately, by the text up to the colon before the seconds."""
+
+_LONGEST_TIME: Final = 64
+_SECONDS: Final = {f"{second:02d}": second * _NANOSECONDS for second in range(60)}
 
 
 def parse_instant(text: Any) -> int:
@@ -233,36 +237,31 @@ def parse_instant(text: Any) -> int:
     if type(text) is not str:
         raise Rejected("ts is missing or not a text")
     try:
-        if text[-1] == "Z" and text[10] == "T" and text[16] == ":":
-            minute = _minutes.get(text[:16])
-            if minute is None:
-                minute = _remember_minute(text[:16])
-            seconds = text[17:19]
-            fraction = text[19:-1]
-            if len(seconds) == 2 and seconds.isdigit() and seconds < "60":
-                if not fraction:
-                    return minute + int(seconds) * _NANOSECONDS
-                digits = fraction[1:]
-                if fraction[0] == "." and digits.isascii() and digits.isdigit():
-                    return minute + int(seconds) * _NANOSECONDS + int(digits[:9].ljust(9, "0"))
+        minute = _minutes.get(text[:17])
+        second = _SECONDS.get(text[17:19])
+        if minute is None or second is None or text[-1] != "Z" or len(text) > _LONGEST_TIME:
+            return _parse_new_minute(text)
+        fraction = text[20:-1]
+        if not fraction:
+            return minute + second if text[19] == "Z" else _parse_any_instant(text)
+        if text[19] == "." and fraction.isascii() and fraction.isdigit():
+            return minute + second + int(fraction[:9].ljust(9, "0"))
         return _parse_any_instant(text)
     except (ValueError, IndexError, OverflowError):
         raise Rejected("ts is not an RFC 3339 time") from None
 
 
-def _remember_minute(prefix: str) -> int:
-    if not prefix.isascii() or " " in prefix:
-        raise ValueError
-    moment = datetime.strptime(prefix + "+0000", "%Y-%m-%dT%H:%M%z")
-    nanoseconds = _since_epoch(moment)
-    if len(_minutes) > 4096:
-        _minutes.clear()
-    _minutes[prefix] = nanoseconds
-    return nanoseconds
+def _parse_new_minute(text: str) -> int:
+    instant = _parse_any_instant(text)
+    if text[10] == "T" and text[-1] == "Z":
+        if len(_minutes) > 4096:
+            _minutes.clear()
+        _minutes[text[:17]] = instant - instant % (60 * _NANOSECONDS)
+    return instant
 
 
 def _parse_any_instant(text: str) -> int:
-    if len(text) > 64 or len(text) < 19 or not text.isascii():
+    if len(text) > _LONGEST_TIME or len(text) < 19 or not text.isascii():
         raise ValueError
     head, tail = text[:19], text[19:]
     fraction = ""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.core.journal import SEVERITIES, JournalEntry, minted_id, read_entry
-from quartermaster.core.trajectory import Step, key_of, step_of
+from quartermaster.core.trajectory import MODEL_CALL, Step, key_of, step_of
 from quartermaster.errors import Rejected, UsageError
 from quartermaster.store import missions
 from quartermaster.store.cursors import read_cursor, write_cursor
@@ -298,31 +298,41 @@ def _insert(
     states: Mapping[str | None, MissionState],
     numbers: Numbers,
 ) -> None:
+    by_home: dict[str | None, list[Decoded]] = {home: [] for home in states}
+    for one, home in zip(fresh, homes, strict=True):
+        by_home[home].append(one)
     rows: list[tuple[Any, ...]] = []
     keys: list[tuple[Any, ...]] = []
-    raws: dict[str | None, list[bytes]] = {home: [] for home in states}
-    for one, home in zip(fresh, homes, strict=True):
-        state, entry, step = states[home], one.entry, one.step
-        pending = raws[home]
-        row = _row(state.key, state.next_sequence + len(pending), one, numbers)
-        rows.append(row)
-        keys.append((workspace, one.key, state.key, entry.instant, one.checksum))
-        pending.append(one.raw)
-        state.mixed_ids = state.mixed_ids or type(one.key) is str
-        state.count(entry.instant, step, own=entry.entry_type.startswith(_OWN_PREFIX))
-    if any(type(key[1]) is str for key in keys):
+    for home, ones in by_home.items():
+        state = states[home]
+        rows += [_row(state.key, place, one, numbers) for place, one in enumerate(ones, state.next_sequence)]
+        keys += [(workspace, one.key, state.key, one.entry.instant, one.checksum) for one in ones]
+        _count(state, ones)
+    if any(state.mixed_ids for state in states.values()):
         keys.sort(key=_order_of_key)
     else:
         keys.sort()  # neighbours share a page
     connection.executemany(_INSERT_KEY, keys)
     connection.executemany(_INSERT_ENTRY, rows)
-    for home, pending in raws.items():
-        if pending:
-            state = states[home]
-            state.tail_entries = append_raws(
-                connection, state.key, state.next_sequence, state.tail_entries, pending
-            )
-            state.next_sequence += len(pending)
+    for home, ones in by_home.items():
+        if ones:
+            _keep_raws(connection, states[home], [one.raw for one in ones])
+
+
+def _count(state: MissionState, ones: Sequence[Decoded]) -> None:
+    state.mixed_ids = any(type(one.key) is str for one in ones)
+    state.count(
+        [one.entry.instant for one in ones],
+        [one.entry.instant for one in ones if not one.entry.entry_type.startswith(_OWN_PREFIX)],
+    )
+    for one in ones:
+        if one.step is not None and one.step.kind == MODEL_CALL:
+            state.count_call(one.step.tokens, one.step.cost, 1)
+
+
+def _keep_raws(connection: Connection, state: MissionState, raws: Sequence[bytes]) -> None:
+    state.tail_entries = append_raws(connection, state.key, state.next_sequence, state.tail_entries, raws)
+    state.next_sequence += len(raws)
 
 
 def _order_of_key(row: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -1,13 +1,12 @@
 """Missions: what is known of each beside its events, with running totals so that lists touch no entry."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
 
 from quartermaster.core.journal import JournalEntry
-from quartermaster.core.trajectory import MODEL_CALL, Step
 from quartermaster.errors import UsageError
 from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection
@@ -200,21 +199,11 @@ class MissionState(msgspec.Struct):
     ended_at: int | None = None
     mixed_ids: bool = False
 
-    def count(self, instant: int, step: Step | None, *, own: bool, sign: int = 1) -> None:
-        """Add an entry to the running totals (or take it away); `own` entries are this program's."""
-        self.entries += sign
-        if step is not None and step.kind == MODEL_CALL:
-            self.count_call(step.tokens, step.cost, sign)
-        if self.first_instant is None or instant < self.first_instant:
-            self.first_instant = instant
-        if self.last_instant is None or instant > self.last_instant:
-            self.last_instant = instant
-        if own:
-            return
-        if self.started_at is None or instant < self.started_at:
-            self.started_at = instant
-        if self.ended_at is None or instant > self.ended_at:
-            self.ended_at = instant
+    def count(self, instants: Sequence[int], recorded: Sequence[int]) -> None:
+        """Add entries to the running totals; `recorded`: without those of its own making."""
+        self.entries += len(instants)
+        self.first_instant, self.last_instant = _span(self.first_instant, self.last_instant, instants)
+        self.started_at, self.ended_at = _span(self.started_at, self.ended_at, recorded)
 
     def count_call(self, tokens: int | None, cost: int | None, sign: int) -> None:
         """Add a model call to the running totals, or take it away."""
@@ -225,6 +214,13 @@ class MissionState(msgspec.Struct):
         if cost is not None:
             self.calls_with_cost += sign
             self.cost += sign * cost
+
+
+def _span(first: int | None, last: int | None, instants: Sequence[int]) -> tuple[int | None, int | None]:
+    if not instants:
+        return first, last
+    earliest, latest = min(instants), max(instants)
+    return earliest if first is None else min(first, earliest), latest if last is None else max(last, latest)
 
 
 def open_missions(
