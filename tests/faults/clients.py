@@ -28,11 +28,9 @@ class Line:
         self.closing = threading.Event()
 
     def ask(self, method: str, path: str, body: object, headers: dict[str, str]) -> Answer | None:
-        """The answer; None when nobody was there, when it died over it, or when it asks for patience."""
-        daemon = self.daemon
-        if daemon is None:
-            time.sleep(0.02)
-            return None
+        """The answer of whoever is there; None when it died over it, or when it asks for patience."""
+        while (daemon := self.daemon) is None:
+            time.sleep(0.01)
         try:
             answer = daemon.request(method, path, body, headers)
         except (OSError, http.client.HTTPException):
