@@ -242,7 +242,8 @@ def has_queued(connection: Connection) -> bool:
 def held_by(connection: Connection, boot_id: str) -> list[Run]:
     """What runs in the name of this process."""
     found = connection.execute(
-        f"{_SELECT} where r.status in ('queued', 'running') and r.boot_id = ?", (boot_id,)
+        f"{_SELECT} where r.status in ('queued', 'running') and r.status = 'running' and r.boot_id = ?",
+        (boot_id,),
     ).fetchall()
     return [_run(row) for row in found]
 
