@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ import structlog
 import watchfiles
 from anyio.abc import TaskStatus
 
+from quartermaster.errors import StorageBusy
 from quartermaster.ingest import BATCH_FILES, IGNORED_ENDINGS, LINE_LIMIT_BYTES, Reading, files_below
 from quartermaster.recording import Recording
 from quartermaster.store import access, missions, raw, sources
@@ -27,6 +28,7 @@ from quartermaster.store.database import Connection, Database
 from quartermaster.store.sources import Source
 
 _REST_SECONDS: Final = 1.0
+_BUSY_SECONDS: Final = 1.0
 _TAIL_REST_SECONDS: Final = 10.0
 _RECENT_NANOSECONDS: Final = 60 * 10**9
 _SCAN_SHARE: Final = 0.05
@@ -70,16 +72,20 @@ class Ingester:
         self._forget_everything()
 
     def _forget_everything(self) -> None:
-        self._reading = Reading(self._database, line_limit_bytes=self._line_limit)
-        self._seen: dict[tuple[int, Path], tuple[int | None, int, int]] = {}
-        self._due: OrderedDict[tuple[int, Path], _Place] = OrderedDict()
-        self._places: tuple[_Place, ...] = ()
+        self._forget_files()
         self._hinted: set[str] = set()
-        self._scan_asked = True
         self._wake = anyio.Event()
         self._watching = False
         self._last_scan_seconds = 0.0
         self._scanned = anyio.Event()
+
+    def _forget_files(self) -> None:
+        """What is known of files is in the database: the next scan starts from there."""
+        self._reading = Reading(self._database, line_limit_bytes=self._line_limit)
+        self._seen: dict[tuple[int, Path], tuple[int | None, int, int]] = {}
+        self._due: OrderedDict[tuple[int, Path], _Place] = OrderedDict()
+        self._places: tuple[_Place, ...] = ()
+        self._scan_asked = True
 
     def status(self) -> dict[str, Any]:
         """For readiness and operators: files that wait, whether events arrive, how long a scan takes."""
@@ -104,19 +110,25 @@ class Ingester:
             next_scan = next_tails = 0.0
             while True:
                 now = anyio.current_time()
-                if self._scan_asked or now >= next_scan:
-                    self._scan_asked = False
-                    await anyio.to_thread.run_sync(self._scan, limiter=limiter)
-                    self._scanned.set()
-                    self._scanned = anyio.Event()
-                    pause = max(self._scan_seconds, self._last_scan_seconds / _SCAN_SHARE)
-                    next_scan = anyio.current_time() + pause
-                    task_status.started()
-                    task_status = anyio.TASK_STATUS_IGNORED
-                await anyio.to_thread.run_sync(self._take_turn, limiter=limiter)
-                if now >= next_tails:
-                    next_tails = now + _TAIL_REST_SECONDS / 2
-                    await anyio.to_thread.run_sync(self._close_tails, limiter=limiter)
+                try:
+                    if self._scan_asked or now >= next_scan:
+                        self._scan_asked = False
+                        await anyio.to_thread.run_sync(self._scan, limiter=limiter)
+                        self._scanned.set()
+                        self._scanned = anyio.Event()
+                        pause = max(self._scan_seconds, self._last_scan_seconds / _SCAN_SHARE)
+                        next_scan = anyio.current_time() + pause
+                        task_status.started()
+                        task_status = anyio.TASK_STATUS_IGNORED
+                    hinted, self._hinted = self._hinted, set()
+                    await anyio.to_thread.run_sync(self._take_turn, hinted, limiter=limiter)
+                    if now >= next_tails:
+                        next_tails = now + _TAIL_REST_SECONDS / 2
+                        await anyio.to_thread.run_sync(self._close_tails, limiter=limiter)
+                except StorageBusy as busy:
+                    log.warning("ingest starts over", reason=str(busy))
+                    self._forget_files()
+                    await anyio.sleep(_BUSY_SECONDS)
                 if not self._due and not self._hinted:
                     await self._rest(next_scan)
 
@@ -127,29 +139,31 @@ class Ingester:
             await self._wake.wait()
         self._wake = anyio.Event()
 
-    def _take_turn(self) -> None:
-        self._take_hints()
+    def _take_turn(self, hinted: Iterable[str]) -> None:
+        self._take_hints(hinted)
         if self._due:
             workspace = next(iter(self._due))[0]
             self._read_some(workspace)
         self._finish_rested()
         self._reading.close_oldest()
 
-    def _take_hints(self) -> None:
-        hinted, self._hinted = self._hinted, set()
+    def _take_hints(self, hinted: Iterable[str]) -> None:
         for text in hinted:
             path = Path(text)
-            place = next((one for one in self._places if path.is_relative_to(one.root)), None)
-            if place is None:
-                continue
-            try:
-                status = path.lstat()
-            except OSError:
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                self._scan_asked = True
-            elif _may_be_recording(path, place.root):
+            for place in self._places:
+                if path != place.root and path.is_relative_to(place.root):
+                    self._take_hint(place, path)
+
+    def _take_hint(self, place: "_Place", path: Path) -> None:
+        if not _may_be_recording(path, place.root):
+            return
+        with suppress(OSError):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode):
                 self._notice(place, path, status)
+                return
+            for file, file_status in files_below(path):
+                self._notice(place, file, file_status)
 
     def _notice(self, place: "_Place", path: Path, status: os.stat_result) -> None:
         key = place.workspace, path
@@ -171,7 +185,7 @@ class Ingester:
             del self._due[workspace, path]
             if more:
                 self._due[workspace, path] = place
-            elif _may_soon_rest(recording.source):
+            elif _deserves_another_look(recording.source):
                 self._seen.pop((workspace, path), None)  # so that the next scan looks again
 
     def _finish_rested(self) -> None:
@@ -181,7 +195,9 @@ class Ingester:
             if recording.source.modified < latest and (workspace, recording.path) not in self._due:
                 rested.setdefault(workspace, []).append(recording)
         for workspace, recordings in rested.items():
-            self._reading.finish(workspace, recordings)
+            for recording in self._reading.finish(workspace, recordings):
+                self._seen.pop((workspace, recording.path), None)
+                self._scan_asked = True
 
     def _close_tails(self) -> None:
         before = time.time_ns() - int(_TAIL_REST_SECONDS * 10**9)
@@ -194,11 +210,14 @@ class Ingester:
     def _scan(self) -> None:
         began = time.monotonic()
         places = self._current_places()
-        if places != self._places:
-            self._places = places
+        self._places = places
+        here: set[tuple[int, Path]] = set()
         for place in places:
             for path, status in files_below(place.root):
                 self._notice(place, path, status)
+                here.add((place.workspace, path))
+        for key in self._seen.keys() - here:
+            del self._seen[key]
         self._last_scan_seconds = time.monotonic() - began
 
     def _current_places(self) -> tuple["_Place", ...]:
@@ -209,9 +228,7 @@ class Ingester:
             names = frozenset((workspace.workspace_id, workspace.slug))
             roots = [one.path for one in self._inboxes if one.workspace in names]
             if self._inbox_root is not None:
-                own = self._inbox_root / workspace.slug
-                own.mkdir(mode=0o700, parents=True, exist_ok=True)
-                roots.insert(0, own)
+                roots.insert(0, _made(self._inbox_root / workspace.slug))
             for root in roots:
                 with suppress(OSError):
                     resolved = root.resolve(strict=True)
@@ -271,9 +288,11 @@ class Ingester:
             tasks.cancel_scope.cancel()
 
     async def _notice_new_places(self, places: tuple["_Place", ...], changed: anyio.Event) -> None:
-        while self._places == places:
-            await self._scanned.wait()
-        changed.set()
+        try:
+            while self._places == places:
+                await self._scanned.wait()
+        finally:
+            changed.set()  # a cancelled watcher ends at this event, and without it a second later
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -286,13 +305,23 @@ class _Place(msgspec.Struct, frozen=True):
     inode: int
 
 
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("an inbox cannot be made", folder=str(folder), reason=error.strerror)
+    return folder
+
+
 def _may_be_recording(path: Path, root: Path) -> bool:
     inner = [os.fsencode(part) for part in path.relative_to(root).parts]
     return not any(part.startswith(b".") for part in inner) and not inner[-1].endswith(IGNORED_ENDINGS)
 
 
-def _may_soon_rest(source: Source) -> bool:
-    """Whether a record that is not whole yet was written to a moment ago."""
+def _deserves_another_look(source: Source) -> bool:
+    """Whether it may be read by and by, although nothing is written to it."""
+    if source.state == "failed":
+        return True
     recent = time.time_ns() - source.modified < _RECENT_NANOSECONDS
     return source.state == "waiting" and source.size > 0 and recent
 

@@ -1,13 +1,13 @@
 """Recordings become entries: files and folders that are named, and entries that are handed in."""
 
 import errno
+import math
 import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from quartermaster.adapters import Record, RejectedLine
 from quartermaster.adapters.native import ADAPTER as NATIVE
 from quartermaster.adapters.native_document import ADAPTER as NATIVE_DOCUMENT
 from quartermaster.core.journal import minted_id
-from quartermaster.errors import NotFound, Rejected, StorageBusy
+from quartermaster.errors import NotFound, Rejected, StorageBusy, StorageError
 from quartermaster.recording import Batch, Recording, Refused
 from quartermaster.store import access, journal, sources
 from quartermaster.store.database import Connection, Database
@@ -31,9 +31,12 @@ BATCH_FILES: Final = 256
 _OPEN_RECORDINGS: Final = 256
 _KNOWN_NAMES: Final = 100_000
 _BUSY_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 60.0
+"""How long files that were named wait for a database that is busy or full."""
 
 
 _LINKS: Final = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+_FAULT: Final = "a fault of this program; its log says more"
 _CONFLICT: Final = "another entry of this id is kept already"
 IGNORED_ENDINGS: Final = (b"~", b".swp", b".tmp", b".part", b".crdownload")
 
@@ -108,10 +111,13 @@ class _Journalist:
             rejected=batch.source.rejected + len(batch.rejections),
         )
         source.id = sources.save_source(connection, workspace, source, batch.read_from, now)
-        sources.keep_rejections(connection, source.id, source.generation, batch.rejections)
+        rejections = (*batch.rejections, *batch.amended)
+        sources.keep_rejections(connection, source.id, source.generation, rejections)
         sources.add_missions(connection, source.id, appended.missions)
         if batch.archive is not None:
-            sources.keep_bytes(connection, source.id, source.generation, batch.read_from[1], batch.archive)
+            sources.keep_bytes(
+                connection, source.id, source.generation, batch.archive_position, batch.archive
+            )
             if batch.whole_document:
                 sources.drop_older_bytes(connection, source.id, source.generation)
         return source
@@ -120,12 +126,21 @@ class _Journalist:
 class Reading:
     """A set of recordings being read in turns, a piece of each, so that a large one starves no other."""
 
-    def __init__(self, database: Database, *, line_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        line_limit_bytes: int,
+        at_rest: bool = False,
+        patience_seconds: float = math.inf,
+    ) -> None:
         self._database = database
         self._journalist = _Journalist(database)
         self._line_limit = line_limit_bytes
         self._open: OrderedDict[tuple[int, Path], Recording] = OrderedDict()
-        self.at_rest = False
+        self._at_rest = at_rest
+        self._patience_seconds = patience_seconds
+        self._busy_since: float | None = None
 
     def open(self, workspace: int, names: frozenset[str], root: Path, path: Path) -> Recording:
         """The recording of a path, as it was left or as the database knows it."""
@@ -163,10 +178,12 @@ class Reading:
             return [(recording, True) for recording, _ in looked_at]
         return looked_at
 
-    def finish(self, workspace: int, recordings: Sequence[Recording]) -> None:
-        """Say what can be said of recordings that are at rest."""
+    def finish(self, workspace: int, recordings: Sequence[Recording]) -> list[Recording]:
+        """Say what can be said of recordings that are at rest; answers those to be read again first."""
         batches = [(one, batch) for one in recordings if (batch := one.finish()) is not None]
-        self._keep(workspace, batches)
+        if self._keep(workspace, batches):
+            return []
+        return [recording for recording, _ in batches]
 
     def close_oldest(self) -> None:
         """Forget the recordings that have rested longest, when many are open."""
@@ -182,13 +199,20 @@ class Reading:
 
     def _read(self, recording: Recording) -> Batch | None:
         try:
-            return recording.read(now=time.time_ns(), at_rest=self.at_rest)
+            return recording.read(now=time.time_ns(), at_rest=self._at_rest)
         except Refused as refusal:
             return _told(recording, refusal.state, str(refusal))
         except FileNotFoundError:
-            return _told(recording, "vanished", "the file was removed") if recording.source.id else None
+            known = recording.source
+            if not known.id or known.state == "complete":
+                return None
+            return _told(recording, "vanished", "the file was removed")
         except OSError as error:
             return _told(recording, "refused" if error.errno in _LINKS else "failed", _why(error))
+        except Exception:  # whatever a format makes of a file, it costs that file alone
+            log.exception("reading failed", file=_shown(recording))
+            recording.forget()
+            return _told(recording, "failed", _FAULT)
 
     def _keep(self, workspace: int, batches: Sequence[tuple[Recording, Batch]]) -> bool:
         if not batches:
@@ -196,14 +220,43 @@ class Reading:
         try:
             saved = self._journalist.keep(workspace, [batch for _, batch in batches])
         except StorageBusy as busy:
-            log.warning("ingest waits", reason=str(busy))
-            self._forget(workspace, [recording for recording, _ in batches])
-            time.sleep(_BUSY_SECONDS)
-            return False
+            if not sources.contradicts(busy):
+                return self._wait(workspace, batches, busy)
+            return self._keep_apart(workspace, batches, busy)
+        except StorageError:
+            raise
+        except Exception as error:  # one batch must not take the others with it
+            return self._keep_apart(workspace, batches, error)
+        self._busy_since = None
         for (recording, batch), source in zip(batches, saved, strict=True):
             recording.committed(source)
             if batch.decoded or batch.rejections:
                 _log_batch(recording, batch, source)
+        return True
+
+    def _wait(self, workspace: int, batches: Sequence[tuple[Recording, Batch]], busy: StorageBusy) -> bool:
+        log.warning("ingest waits", reason=str(busy))
+        now = time.monotonic()
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        if now - self._busy_since > self._patience_seconds:
+            raise busy
+        self._forget(workspace, [recording for recording, _ in batches])
+        time.sleep(_BUSY_SECONDS)
+        return False
+
+    def _keep_apart(
+        self, workspace: int, batches: Sequence[tuple[Recording, Batch]], error: Exception
+    ) -> bool:
+        """Keep batches one by one; the one that cannot be kept is filed as failed."""
+        if len(batches) > 1:
+            kept = [self._keep(workspace, [one]) for one in batches]
+            return all(kept)
+        [(recording, _)] = batches
+        log.error("keeping failed", file=_shown(recording), exc_info=error)
+        self._forget(workspace, [recording])
+        told = _told(recording, "failed", _FAULT)
+        if told is not None:
+            recording.committed(self._journalist.keep(workspace, [told])[0])
         return True
 
     def _forget(self, workspace: int, recordings: Sequence[Recording]) -> None:
@@ -213,6 +266,10 @@ class Reading:
             recording.source = self._database.read_blocking(
                 partial(sources.find_source, workspace=workspace, path=path)
             ) or Source(path=path)
+
+
+def _shown(recording: Recording) -> str:
+    return os.fsdecode(recording.source.path).encode("utf-8", "backslashreplace").decode()
 
 
 def _why(error: OSError) -> str:
@@ -249,7 +306,7 @@ def _told(recording: Recording, state: sources.State, reason: str) -> Batch | No
 def _log_batch(recording: Recording, batch: Batch, source: Source) -> None:
     log.info(
         "ingested",
-        file=os.fsdecode(source.path).encode("utf-8", "backslashreplace").decode(),
+        file=_shown(recording),
         format=source.format,
         entries=len(batch.decoded),
         rejected=len(batch.rejections),
@@ -289,11 +346,13 @@ def ingest_paths(
     one that is met inside of a folder is not.
     """
     names = _names_of(database, workspace)
-    reading = Reading(database, line_limit_bytes=line_limit_bytes)
-    reading.at_rest = True
+    reading = Reading(
+        database, line_limit_bytes=line_limit_bytes, at_rest=True, patience_seconds=_PATIENCE_SECONDS
+    )
     files = [found for path in paths for found in _found_below(path)]
     progress = Progress(0, len(files), 0, sum(size for _, _, size in files), 0)
-    done: list[Recording] = []
+    tell = on_progress or (lambda _: None)
+    ids: list[int] = []
     for start in range(0, len(files), BATCH_FILES):
         group = files[start : start + BATCH_FILES]
         recordings = [reading.open(workspace, names, root, path) for root, path, _ in group]
@@ -301,23 +360,22 @@ def ingest_paths(
         while waiting:
             looked_at = reading.read_some(workspace, waiting)
             waiting = waiting[len(looked_at) :] + [recording for recording, more in looked_at if more]
-            progress = _advanced(progress, done, recordings, len(recordings) - len(waiting))
-            if on_progress is not None:
-                on_progress(progress)
-        reading.finish(workspace, [recording for recording in recordings if recording.awaits_finish])
-        done += recordings
+            if not waiting:
+                waiting = reading.finish(workspace, [one for one in recordings if one.awaits_finish])
+            tell(_advanced(progress, recordings, len(recordings) - len(waiting)))
+        progress = _advanced(progress, recordings, len(recordings))
+        ids += [recording.source.id for recording in recordings if recording.source.id]
         reading.close_oldest()
-    ids = [recording.source.id for recording in done if recording.source.id]
     return database.read_blocking(lambda connection: [sources.ledger_of(connection, one) for one in ids])
 
 
-def _advanced(progress: Progress, done: list[Recording], current: list[Recording], finished: int) -> Progress:
-    everything = [recording.source for recording in chain(done, current)]
+def _advanced(progress: Progress, recordings: Sequence[Recording], finished: int) -> Progress:
+    current = [recording.source for recording in recordings]
     return msgspec.structs.replace(
         progress,
-        files=len(done) + finished,
-        bytes_read=sum(source.position for source in everything),
-        entries=sum(source.accepted + source.duplicate for source in everything),
+        files=progress.files + finished,
+        bytes_read=progress.bytes_read + sum(source.position for source in current),
+        entries=progress.entries + sum(source.accepted + source.duplicate for source in current),
     )
 
 

@@ -6,6 +6,7 @@ before the position: while both still agree, the file has only grown, otherwise 
 read from its start. Reading anything twice is harmless, because entries have natural keys.
 """
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -35,6 +36,9 @@ from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State
 CHUNK_BYTES: Final = 1 << 20
 HEAD_BYTES: Final = 256 * 1024
 DOCUMENT_LIMIT_BYTES: Final = 512 << 20
+_FIRST_LINE_LIMIT_BYTES: Final = 256 << 20
+"""How far the end of a first line is looked for that does not say itself what the file is."""
+
 _DIGESTED_HEAD: Final = 1024
 _DIGESTED_TAIL: Final = 256
 _BYTE_ORDER_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -44,15 +48,18 @@ _QUIET_NANOSECONDS: Final = 2 * 10**9
 class Batch(msgspec.Struct, kw_only=True):
     """What one reading of a recording has found, to be kept in one transaction with the new position.
 
-    `read_from` is the (generation, position) that the reading started at. `archive` are the bytes read,
-    of formats whose entries are derived.
+    `read_from` is what the database said of the (generation, position) before. `archive` are the bytes
+    read, which begin at `archive_position`, of formats whose entries are derived. `amended` are
+    rejections that were told before and whose length is known only now.
     """
 
     source: Source
     read_from: tuple[int, int]
     decoded: list[Decoded]
     rejections: list[Rejection]
+    amended: tuple[Rejection, ...] = ()
     archive: bytes | None
+    archive_position: int = 0
     revisable: bool
     whole_document: bool
     more: bool
@@ -68,7 +75,10 @@ class Refused(Exception):
 
 @contextmanager
 def opened(root: Path, path: Path) -> Iterator[int]:
-    """A descriptor of a regular file below `root`, following no symbolic link on the way."""
+    """A descriptor of a regular file below `root`, following no symbolic link on the way.
+
+    Raises Refused for anything else before it is opened: pipes and devices would notice that.
+    """
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     descriptor = -1
     try:
@@ -77,6 +87,7 @@ def opened(root: Path, path: Path) -> Iterator[int]:
             inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
             os.close(directory)
             directory = inner
+        _check_kind(os.stat(name, dir_fd=directory, follow_symlinks=False))
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=directory)
         yield descriptor
     finally:
@@ -107,6 +118,8 @@ class Recording:
         self._reader_position = 0
         self._occurrences: Counter[bytes] = Counter()
         self._anonymous = 0
+        self._head = b""
+        self._before = b""
         self.awaits_finish = False
 
     def read(self, *, now: int, at_rest: bool = False) -> Batch | None:
@@ -156,12 +169,38 @@ class Recording:
             modified=status.st_ctime_ns,
             reason=None,
         )
-        if source.position and not _only_grew(descriptor, source):
-            self._reader = self._adapter = None
-            source.generation += 1
-            source.position = source.lines = source.skipped = source.head_length = source.anonymous = 0
-            source.head_digest = source.tail_digest = None
+        self._head = os.pread(descriptor, source.head_length, 0)
+        self._before = _bytes_before(descriptor, source.position)
+        if source.position and not self._only_grew(source, status.st_mtime_ns):
+            self._begin_again(source)
         return source
+
+    def _only_grew(self, source: Source, written: int) -> bool:
+        """Whether what was read is still there. A file of the same length that was written to may differ
+        anywhere."""
+        if source.size < source.position:
+            return False
+        if _digest(self._head) != source.head_digest or _digest(self._before) != source.tail_digest:
+            return False
+        known = self.source
+        rewritten = known.inode != source.inode or written > known.modified
+        return source.size > source.position or not rewritten
+
+    def _begin_again(self, source: Source) -> None:
+        """From here on the source speaks of other content: of its next generation."""
+        self._reader = self._adapter = None
+        self._head = self._before = b""
+        source.generation += 1
+        source.state = "reading"
+        source.position = source.lines = source.skipped = source.head_length = source.anonymous = 0
+        source.accepted = source.duplicate = source.conflicting = source.rejected = 0
+        source.head_digest = source.tail_digest = None
+
+    def _remember_digests(self, source: Source, data: bytes) -> None:
+        """Of the bytes that were read, not of the file: it may be another one by now."""
+        head = (self._head + data)[:_DIGESTED_HEAD]
+        source.head_length, source.head_digest = len(head), _digest(head)
+        source.tail_digest = _digest((self._before + data[-_DIGESTED_TAIL:])[-_DIGESTED_TAIL:])
 
     def _recognise(self, descriptor: int, size: int, *, at_rest: bool) -> Adapter:
         if size == 0:
@@ -180,14 +219,16 @@ class Recording:
 
     def _recognise_behind_first_line(self, descriptor: int, size: int) -> Adapter | None:
         position = HEAD_BYTES
-        while position < size:
+        looked_at = 0
+        while position < size and looked_at < _FIRST_LINE_LIMIT_BYTES:
             chunk = os.pread(descriptor, CHUNK_BYTES, position)
             newline = chunk.find(b"\n")
             if newline >= 0:
                 start = position + newline + 1
                 head = os.pread(descriptor, HEAD_BYTES, start)
                 return recognise(head, whole=start + len(head) == size)
-            position += len(chunk) or size
+            looked_at += len(chunk)
+            position = _behind_hole(descriptor, position + len(chunk), size) if chunk else size
         return None
 
     def _read_document(
@@ -195,6 +236,9 @@ class Recording:
     ) -> Batch | None:
         if source.position == source.size:
             return None
+        if source.position:
+            self._begin_again(source)
+            self._adapter = adapter
         if source.size > DOCUMENT_LIMIT_BYTES:
             raise Refused("failed", f"the document is larger than {DOCUMENT_LIMIT_BYTES >> 20} MiB")
         document = _read_all(descriptor, source.size)
@@ -205,37 +249,48 @@ class Recording:
         source.position = source.size = len(document)
         source.lines = document.count(b"\n")
         source.state = "complete"
-        _remember_digests(descriptor, source)
+        self._remember_digests(source, document)
         return self._batch(source, decoded, rejections, adapter, archive=document)
 
     def _read_lines(self, descriptor: int, source: Source, adapter: LineAdapter) -> Batch | None:
         reader = self._primed_reader(descriptor, source, adapter)
         chunk, end = self._next_lines(descriptor, source)
         if not chunk:
-            self.awaits_finish = source.state == "reading" and not adapter.keeps_bytes
-            return None
+            return self._nothing_new(source, adapter)
         if source.skipped or (not end and len(chunk) > self._line_limit):
             return self._skip_line(descriptor, source, adapter, chunk)
         if not end:
             return self._wait(source, adapter)
-        data = chunk[:end]
+        data, position = chunk[:end], source.position
         decoded, rejections = self._decode_lines(reader, data, source, adapter)
-        source.position += end
         source.lines += data.count(b"\n")
         source.anonymous = self._anonymous
+        self._remember_digests(source, data)
+        self._go_on_at(source, position + end, adapter)
+        batch = self._batch(source, decoded, rejections, adapter, archive=data)
+        batch.archive_position = position
+        return batch
+
+    def _go_on_at(self, source: Source, position: int, adapter: Adapter) -> None:
+        source.position = self._reader_position = position
         self.awaits_finish = not adapter.keeps_bytes
-        all_read = source.position == source.size
-        source.state = "complete" if all_read and adapter.keeps_bytes else "reading"
-        self._reader_position = source.position
-        _remember_digests(descriptor, source)
-        return self._batch(source, decoded, rejections, adapter, archive=data)
+        source.state = "complete" if position == source.size and adapter.keeps_bytes else "reading"
+
+    def _nothing_new(self, source: Source, adapter: Adapter) -> Batch | None:
+        if source.state == "complete":
+            return None
+        known = source.state
+        self._go_on_at(source, source.position, adapter)
+        return None if known == source.state else self._batch(source, [], [], adapter)
 
     def _next_lines(self, descriptor: int, source: Source) -> tuple[bytes, int]:
         """The next bytes, and how many of them are whole lines: 0 when a line is not whole or too long."""
-        chunk = os.pread(descriptor, CHUNK_BYTES, source.position)
+        left = source.size - source.position  # what is appended meanwhile is for the next reading
+        chunk = os.pread(descriptor, min(CHUNK_BYTES, left), source.position)
         end = chunk.rfind(b"\n") + 1
         while not end and chunk and len(chunk) <= self._line_limit and not source.skipped:
-            more = os.pread(descriptor, CHUNK_BYTES, source.position + len(chunk))
+            rest = min(CHUNK_BYTES, left - len(chunk))
+            more = os.pread(descriptor, rest, source.position + len(chunk))
             if not more:
                 break
             end = len(chunk) + more.rfind(b"\n") + 1 if b"\n" in more else 0
@@ -246,6 +301,7 @@ class Recording:
         return chunk, end
 
     def _wait(self, source: Source, adapter: Adapter) -> Batch | None:
+        self.awaits_finish = not adapter.keeps_bytes
         if self.source.state == "waiting" and self.source.size == source.size:
             return None
         source.state, source.reason = "waiting", "the last line is not whole yet"
@@ -260,10 +316,9 @@ class Recording:
         self._occurrences.clear()
         self._anonymous = 0
         if not adapter.keeps_bytes or source.anonymous:
-            past = msgspec.structs.replace(source, position=0, lines=0)
-            for data in _whole_lines_before(descriptor, source.position):
+            for position, data in _lines_before(descriptor, source.position, self._line_limit):
+                past = msgspec.structs.replace(source, position=position, lines=0)
                 self._decode_lines(self._reader, data, past, adapter)
-                past.position += len(data)
         return self._reader
 
     def _decode_lines(
@@ -326,27 +381,25 @@ class Recording:
         return minted_id("content", raw, str(occurrence))
 
     def _skip_line(self, descriptor: int, source: Source, adapter: Adapter, chunk: bytes) -> Batch:
-        """Pass over a line that is over the limit; it is told as rejected when its end is reached."""
+        """Pass over a line that is over the limit: it is told at once, its length as far as it is known."""
         newline = chunk.find(b"\n")
-        passed = newline + 1 if newline >= 0 else len(chunk)
-        length = source.skipped + (newline if newline >= 0 else len(chunk))
+        end = source.position + (len(chunk) if newline < 0 else newline)
+        if newline < 0:
+            end = _behind_hole(descriptor, end, source.size)
         began = source.position - source.skipped
-        rejections = []
+        first_bytes = os.pread(descriptor, KEPT_BYTES, began)
+        rejection = Rejection(source.lines + 1, began, end - began, self._too_long(), first_bytes)
+        told_before = source.skipped > 0
+        source.skipped = end - began if newline < 0 else 0
+        self._remember_digests(source, chunk)
         if newline >= 0:
-            rejections.append(
-                Rejection(source.lines + 1, began, length, self._too_long(), chunk[:KEPT_BYTES])
-            )
-            source.skipped = 0
             source.lines += 1
-        else:
-            source.skipped = length
-        source.position += passed
-        self._reader_position = source.position
-        source.state = "reading" if source.position < source.size else "complete"
-        if source.skipped and source.state == "complete":
-            source.state, source.reason = "waiting", self._too_long()
-        _remember_digests(descriptor, source)
-        return self._batch(source, [], rejections, adapter)
+            end += 1
+        source.tail_digest = _digest(_bytes_before(descriptor, end))
+        self._go_on_at(source, end, adapter)
+        batch = self._batch(source, [], [] if told_before else [rejection], adapter)
+        batch.amended = (rejection,) if told_before else ()
+        return batch
 
     def _too_long(self) -> str:
         return f"the line is longer than {self._line_limit >> 20} MiB"
@@ -372,27 +425,39 @@ class Recording:
         )
 
 
-def _remember_digests(descriptor: int, source: Source) -> None:
-    head = os.pread(descriptor, min(source.position, _DIGESTED_HEAD), 0)
-    source.head_length, source.head_digest = len(head), _digest(head)
-    source.tail_digest = _digest(_bytes_before(descriptor, source.position))
-
-
 def _bytes_before(descriptor: int, position: int) -> bytes:
     begin = max(position - _DIGESTED_TAIL, 0)
     return os.pread(descriptor, position - begin, begin)
 
 
-def _whole_lines_before(descriptor: int, stop: int) -> Iterator[bytes]:
-    """The first `stop` bytes in pieces that end at the end of a line (or at `stop`)."""
-    position, rest = 0, b""
+def _lines_before(descriptor: int, stop: int, limit: int) -> Iterator[tuple[int, bytes]]:
+    """The first `stop` bytes in pieces of whole lines, each with where it begins.
+
+    Lines over the limit are left out, so that memory does not follow their length.
+    """
+    position, rest, too_long = 0, b"", False
     while position < stop and (piece := os.pread(descriptor, min(CHUNK_BYTES, stop - position), position)):
         position += len(piece)
+        if too_long:
+            _, newline, piece = piece.partition(b"\n")
+            if not newline:
+                continue
+            too_long = False
         piece = rest + piece
         end = len(piece) if position >= stop else piece.rfind(b"\n") + 1
-        rest = piece[end:]
         if end:
-            yield piece[:end]
+            yield position - len(piece), piece[:end]
+        rest = piece[end:]
+        if len(rest) > limit:
+            too_long, rest = True, b""
+
+
+def _behind_hole(descriptor: int, position: int, size: int) -> int:
+    """The next position that has data on disk: sparse files may be larger than any disk."""
+    try:
+        return min(os.lseek(descriptor, position, os.SEEK_DATA), size)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else position
 
 
 def _glued_records(record: Record) -> Sequence[Record]:
@@ -404,18 +469,12 @@ def _glued_records(record: Record) -> Sequence[Record]:
 
 
 def _check_kind(status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise Refused("refused", "symbolic links are not followed")
     if not stat.S_ISREG(status.st_mode):
         raise Refused("refused", "not a regular file")
     if status.st_nlink > 1 and status.st_uid not in (os.getuid(), 0):
         raise Refused("refused", "a hard link to a file of another user")
-
-
-def _only_grew(descriptor: int, source: Source) -> bool:
-    if source.size < source.position:
-        return False
-    if _digest(os.pread(descriptor, source.head_length, 0)) != source.head_digest:
-        return False
-    return _digest(_bytes_before(descriptor, source.position)) == source.tail_digest
 
 
 def _digest(data: bytes) -> bytes:

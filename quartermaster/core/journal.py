@@ -1,5 +1,6 @@
 """The journal entry: one recorded fact, as it travels on the wire and as the rest of the core reads it."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +16,10 @@ ID_LIMIT: Final = 512
 _NANOSECONDS: Final = 1_000_000_000
 _EARLIEST: Final = -(2**63)
 _LATEST: Final = 2**63 - 1
+_HALF_PAIR: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -123,14 +128,16 @@ _NO_PAYLOAD: Final = Payload()
 def read_entry(raw: bytes | memoryview) -> JournalEntry:
     """One entry from the JSON text of one object; raises Rejected with the reason.
 
-    A payload that is no object counts as empty, as it does for other readers of this format.
+    A payload that is no object counts as empty, as it does for other readers of this format. What is not
+    looked at is valid UTF-8 and JSON all the same, because the bytes are handed out again as they are.
     """
+    _check_text(raw)
     try:
         wire = _decode(raw)
     except msgspec.ValidationError:
         return _read_odd_entry(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise Rejected(_why_undecodable(error)) from None
+        raise Rejected(_why_undecodable(error, raw)) from None
     entry_id, mission_id = wire.id, wire.mission_id
     if (entry_id and entry_id.isspace()) or (mission_id and mission_id.isspace()):
         return _read_odd_entry(raw)
@@ -169,6 +176,16 @@ def _read_odd_entry(raw: bytes | memoryview) -> JournalEntry:
     )
 
 
+def _check_text(raw: bytes | memoryview) -> None:
+    data = raw if isinstance(raw, bytes) else bytes(raw)
+    if data.isascii():
+        return
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise Rejected(f"not valid UTF-8 (byte {error.start})") from None
+
+
 def _decoded(decode: Any, raw: bytes | memoryview) -> Any:
     try:
         return decode(raw)
@@ -177,18 +194,27 @@ def _decoded(decode: Any, raw: bytes | memoryview) -> Any:
             raise Rejected("a number is out of range") from None
         raise Rejected("not a JSON object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise Rejected(_why_undecodable(error)) from None
+        raise Rejected(_why_undecodable(error, raw)) from None
 
 
-def _why_undecodable(error: Exception) -> str:
+def _why_undecodable(error: Exception, raw: bytes | memoryview) -> str:
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return "not valid UTF-8"
     text = str(error)
+    in_escape = "truncated" in text or "surrogate" in text or "escape" in text
+    half = _half_pair(bytes(raw)) if in_escape else None
+    if half is not None:
+        return f"{half} is half of a surrogate pair"
     if "truncated" in text:
         return "JSON ends too early"
-    return f"not valid JSON: {text}"[:200]
+    return f"not valid JSON: {text.removeprefix('JSON is malformed: ')}"[:200]
+
+
+def _half_pair(raw: bytes) -> str | None:
+    """The first escape that stands for half a character; None where the text ends before its object does."""
+    if not raw.rstrip().endswith(b"}"):
+        return None
+    return next((found[1].decode() for found in _HALF_PAIR.finditer(raw) if found[1]), None)
 
 
 def _identifier(value: Any, field: str) -> str | None:

@@ -221,7 +221,10 @@ def _says_the_same(
 ) -> bool:
     """Whether two tellings differ in their bytes only: order of keys, white space."""
     raw = earlier.raw if isinstance(earlier, Decoded) else _raw_at(connection, raws, earlier, later.key)
-    return raw is not None and msgspec.json.decode(raw) == msgspec.json.decode(later.raw)
+    try:
+        return raw is not None and bool(msgspec.json.decode(raw) == msgspec.json.decode(later.raw))
+    except (msgspec.DecodeError, RecursionError):  # numbers beyond any type, or nested to the limit
+        return False
 
 
 def _raw_at(connection: Connection, raws: RawReader, row: _KeyRow, key: EntryKey) -> bytes | None:
@@ -453,15 +456,14 @@ def _move_in(connection: Connection, workspace: int, link: int, home: str, *, no
         "delete from waiting where workspace = ? and link = ? returning instant, entry_id", (workspace, link)
     ).fetchall()
     raws = RawReader(connection)
-    moved: list[bytes] = []
+    moved: list[Decoded] = []
     for instant, key in sorted(waiting, key=lambda row: (row[0], str(row[1]))):
         raw = _move_out(connection, workspace, raws, instant, key, now=now)
         if raw is not None:
-            moved.append(raw)
-    decoded = [decode_entry(raw, None, minted_from_content) for raw in moved]
-    for one in decoded:
-        one.entry.mission_id = home
-    append_decoded(connection, workspace, decoded, revisable=False, format_name=None, known_names={}, now=now)
+            one = decode_entry(raw, None, minted_from_content)
+            one.entry.mission_id = home
+            moved.append(msgspec.structs.replace(one, key=key))  # minted ids count copies; keep them
+    append_decoded(connection, workspace, moved, revisable=False, format_name=None, known_names={}, now=now)
 
 
 def _move_out(

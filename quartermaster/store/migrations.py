@@ -217,6 +217,7 @@ create table source_mission (        -- columns in the order of the key: older q
     source integer not null references source,
     primary key (mission, source)
 ) strict, without rowid;
+create index source_mission_by_source on source_mission (source);
 
 create table rejected_line (
     source integer not null references source,

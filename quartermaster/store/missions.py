@@ -13,6 +13,8 @@ from quartermaster.store.database import Connection
 
 LIST_LIMIT: Final = 500
 _OUTCOMES: Final = frozenset({"succeeded", "failed", "aborted", "timed_out", "limit_reached"})
+_MOST: Final = 2**63 - 1
+"""What a total stays at, when recordings claim more than a database can count."""
 _STRONGEST_ORIGIN: Final = ("verifier", "harness", "human")
 """Whose word on the outcome wins, strongest first; everybody else comes after these, the agent last."""
 
@@ -256,15 +258,26 @@ def save_state(connection: Connection, state: MissionState, *, now: int) -> None
         " entries = entries + :entries, model_calls = model_calls + :model_calls,"
         " calls_with_tokens = calls_with_tokens + :calls_with_tokens,"
         " calls_with_cost = calls_with_cost + :calls_with_cost,"
-        " total_tokens = total_tokens + :total_tokens, cost = cost + :cost,"
+        " total_tokens = max(min(total_tokens + :total_tokens, :most), -:most),"
+        " cost = max(min(cost + :cost, :most), -:most),"
         " first_instant = coalesce(min(first_instant, :first_instant), first_instant, :first_instant),"
         " last_instant = coalesce(max(last_instant, :last_instant), last_instant, :last_instant),"
         " started_at = coalesce(min(started_at, :started_at), started_at, :started_at),"
         " ended_at = coalesce(max(ended_at, :ended_at), ended_at, :ended_at),"
         " mixed_ids = max(mixed_ids, :mixed_ids), revision = revision + 1,"
         " changed_at = max(changed_at, :now) where id = :key",
-        {**msgspec.structs.asdict(state), "now": now},
+        {
+            **msgspec.structs.asdict(state),
+            "total_tokens": _bounded(state.total_tokens),
+            "cost": _bounded(state.cost),
+            "most": _MOST,
+            "now": now,
+        },
     )
+
+
+def _bounded(total: int) -> int:
+    return max(min(total, _MOST), -_MOST)
 
 
 def apply_fact(connection: Connection, mission: int, entry: JournalEntry, raw: bytes) -> None:
@@ -277,7 +290,10 @@ def apply_fact(connection: Connection, mission: int, entry: JournalEntry, raw: b
 
 
 def _payload_of(raw: bytes) -> dict[str, Any]:
-    payload = msgspec.json.decode(raw).get("payload")
+    try:
+        payload = msgspec.json.decode(raw).get("payload")
+    except (msgspec.DecodeError, RecursionError):  # numbers beyond any type, or nested to the limit
+        return {}
     return payload if isinstance(payload, dict) else {}
 
 

@@ -12,6 +12,9 @@ import zstandard
 from quartermaster.store.database import Connection
 
 BLOCK_ENTRIES: Final = 512
+BLOCK_BYTES: Final = 4 << 20
+"""A block is closed early at so many bytes, so that it fits into memory whatever entries hold."""
+
 _LEVEL: Final = 3
 _CACHED_BLOCKS: Final = 8
 
@@ -23,7 +26,8 @@ def append_raws(
 
     `tail_entries` is the length of the tail so far, which ends right before `first_sequence`.
     """
-    if tail_entries + len(raws) < BLOCK_ENTRIES:
+    large = sum(map(len, raws)) > len(raws) * BLOCK_BYTES // BLOCK_ENTRIES  # the tail stays below a block
+    if tail_entries + len(raws) < BLOCK_ENTRIES and not large:
         connection.executemany(
             "insert into tail (mission, sequence, raw) values (?, ?, ?)",
             ((mission, first_sequence + index, raw) for index, raw in enumerate(raws)),
@@ -31,9 +35,8 @@ def append_raws(
         return tail_entries + len(raws)
     start = first_sequence - tail_entries
     pending = [*_take_tail(connection, mission), *raws] if tail_entries else raws
-    whole = len(pending) - len(pending) % BLOCK_ENTRIES
-    for offset in range(0, whole, BLOCK_ENTRIES):
-        _insert_block(connection, mission, start + offset, pending[offset : offset + BLOCK_ENTRIES])
+    whole = len(pending) if large else len(pending) - len(pending) % BLOCK_ENTRIES
+    _insert_blocks(connection, mission, start, pending[:whole])
     return append_raws(connection, mission, start + whole, 0, pending[whole:]) if whole < len(pending) else 0
 
 
@@ -51,8 +54,7 @@ def close_tail(connection: Connection, mission: int, next_sequence: int, tail_en
     if last is not None:
         first = int(last[0])
         raws = [*unpack(zstandard.ZstdDecompressor().decompress(last[1])), *raws]
-    for offset in range(0, len(raws), BLOCK_ENTRIES):
-        _insert_block(connection, mission, first + offset, raws[offset : offset + BLOCK_ENTRIES])
+    _insert_blocks(connection, mission, first, raws)
     connection.execute("update mission set tail_entries = 0 where id = ?", (mission,))
 
 
@@ -63,9 +65,26 @@ def _take_tail(connection: Connection, mission: int) -> list[bytes]:
     return raws
 
 
-def _insert_block(connection: Connection, mission: int, first: int, raws: Sequence[bytes]) -> None:
-    data = zstandard.ZstdCompressor(level=_LEVEL).compress(pack(raws))
-    connection.execute("insert into block values (?, ?, ?, ?)", (mission, first, len(raws), data))
+def _insert_blocks(connection: Connection, mission: int, first: int, raws: Sequence[bytes]) -> None:
+    compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+    begin = 0
+    while begin < len(raws):
+        end = _end_of_block(raws, begin)
+        data = compress(pack(raws[begin:end]))
+        connection.execute(
+            "insert into block values (?, ?, ?, ?)", (mission, first + begin, end - begin, data)
+        )
+        begin = end
+
+
+def _end_of_block(raws: Sequence[bytes], begin: int) -> int:
+    size = 0
+    limit = min(begin + BLOCK_ENTRIES, len(raws))
+    for index in range(begin, limit):
+        size += len(raws[index])
+        if size > BLOCK_BYTES:
+            return max(index, begin + 1)
+    return limit
 
 
 def pack(raws: Sequence[bytes]) -> bytes:

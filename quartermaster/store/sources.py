@@ -8,7 +8,7 @@ import msgspec
 import zstandard
 
 from quartermaster.errors import StorageBusy
-from quartermaster.store.database import Connection
+from quartermaster.store.database import Connection, sqlite3
 
 State = Literal["reading", "complete", "waiting", "unrecognised", "refused", "failed", "vanished"]
 """reading: bytes are left · complete: all read · waiting: the last record is not whole yet ·
@@ -62,7 +62,7 @@ class RejectedLineView(msgspec.Struct, frozen=True):
 
 
 class SourceLedger(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one file, as people look at it."""
+    """What became of one file, as people look at it. Of a file that was rewritten, what it says now."""
 
     path: str
     format: str | None
@@ -101,9 +101,10 @@ def _source(row: tuple[Any, ...]) -> Source:
 
 
 def known_files(connection: Connection, workspace: int) -> dict[bytes, tuple[int | None, int, int]]:
-    """What each path of a workspace looked like when it was last read: inode, size, modified."""
+    """What each path that needs no further look was like when it was read: inode, size, modified."""
     rows = connection.execute(
-        "select path, inode, size, modified from source where workspace = ? and state <> 'reading'",
+        "select path, inode, size, modified from source"
+        " where workspace = ? and state in ('complete', 'refused')",
         (workspace,),
     )
     return {row[0]: row[1:] for row in rows}
@@ -138,6 +139,11 @@ def save_source(
     if changed.rowcount == 0:
         raise StorageBusy("another process reads the same file; it is read again")
     return source.id
+
+
+def contradicts(error: StorageBusy) -> bool:
+    """Whether it was the data, not the hour: trying again would not help."""
+    return isinstance(error.__cause__, sqlite3.IntegrityError)
 
 
 def keep_rejections(
@@ -213,7 +219,8 @@ def sources_of(connection: Connection, mission: int) -> list[SourceLedger]:
 def _ledger(connection: Connection, row: tuple[Any, ...]) -> SourceLedger:
     lines = connection.execute(
         "select line, position, length, reason from rejected_line where source = ?"
-        " order by generation, position limit ?",
+        " and generation = (select generation from source where id = rejected_line.source)"
+        " order by position limit ?",
         (row[0], SHOWN_REJECTIONS),
     )
     return SourceLedger(

@@ -102,7 +102,7 @@ def test_a_field_that_cannot_be_right_is_named(fields, expected):
         (b'{"entry_type": "llm.call', "JSON ends too early"),
         (b"[]", "not a JSON object"),
         (b"5", "not a JSON object"),
-        (b'{"entry_type": "a\xff", "ts": ""}', "not valid UTF-8"),
+        (b'{"entry_type": "a\xff", "ts": ""}', "not valid UTF-8 (byte 17)"),
         (
             b'{"entry_type": "a", "ts": "2026-01-01T00:00:00Z", "payload": {"tokens": 1e400}}',
             "a number is out of range",
@@ -112,6 +112,28 @@ def test_a_field_that_cannot_be_right_is_named(fields, expected):
 )
 def test_text_that_is_no_entry_is_rejected_with_its_reason(raw, expected):
     assert reason(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"cut \\ud83d", "\\ud83d is half of a surrogate pair"),
+        (b"cut \\uD83D here", "\\uD83D is half of a surrogate pair"),
+        (b"\\udc00 tail", "\\udc00 is half of a surrogate pair"),
+        (b"\\ud83d\\ude80 \\\\ud83d \\ud83d", "\\ud83d is half of a surrogate pair"),
+    ],
+)
+def test_half_a_surrogate_pair_is_called_what_it_is(text, expected):
+    assert reason(b'{"entry_type": "a", "ts": "2026-01-01T00:00:00Z", "summary": "%s"}' % text) == expected
+
+
+def test_a_line_cut_off_inside_of_an_escape_ends_too_early():
+    assert reason(b'{"entry_type": "a", "summary": "\\ud83d') == "JSON ends too early"
+
+
+def test_bytes_that_are_no_utf_8_are_found_in_fields_that_nobody_reads():
+    raw = b'{"entry_type": "a", "ts": "2026-01-01T00:00:00Z", "payload": {"text": "caf\xe9"}}'
+    assert reason(raw) == "not valid UTF-8 (byte 74)"
 
 
 @pytest.mark.parametrize("raw", [b"\0", b"nonsense", b'{"a": NaN}', b'{"a": "\\ud800"}', b"{} {}"])
