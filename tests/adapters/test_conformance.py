@@ -234,6 +234,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
         found.setdefault(path.relative_to(TRACES).parts[0], set()).add(names[0] if names else None)
     assert found["claude_code"] == {"claude_code"}
     assert found["codex_cli"] == {"codex_cli"}
+    assert found["codex_exec_text"] == {"codex_exec_text", None}
     assert found["tau_bench"] == {"tau_bench"}
     # its list of failed runs is a result list of tau-bench with labels beside it
     assert found["agentrx"] <= {"tau_bench", None}
@@ -245,7 +246,11 @@ def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:
         return json.dumps(replaced(json.loads(data), chosen)).encode()
     lines = data.split(b"\n")
     index = chosen.randrange(len(lines) - 1)
-    lines[index] = json.dumps(replaced(json.loads(lines[index]), chosen)).encode()
+    try:
+        value = replaced(json.loads(lines[index]), chosen)
+    except ValueError:  # a format of plain text
+        value = chosen.choice(WRONG_VALUES)
+    lines[index] = json.dumps(value).encode()
     return b"\n".join(lines)
 
 
