@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from running import Daemon, deliver, run_command
@@ -61,10 +62,12 @@ IDLE_STOP_SECONDS = 2.0
 
 
 class Story(NamedTuple):
-    """Which recordings are dropped, how many missions that makes, and which two of them are compared."""
+    """Which recordings are dropped, how many missions that makes (`children` of them were started by
+    others), and which two of them are compared."""
 
     recordings: tuple[Path, ...]
     missions: dict[str, int]
+    children: int
     task: str
     baseline_trial: int
     candidate_trial: int
@@ -78,6 +81,7 @@ OWN_SAMPLES = Story(
         SAMPLES / "tau_bench/bookshop_retail.json",
     ),
     missions={"claude_code": 1, "native": 2, "tau_bench": 4},
+    children=0,
     task="tau_bench/retail/0",
     baseline_trial=0,
     candidate_trial=1,
@@ -89,7 +93,8 @@ REAL_RECORDINGS = Story(
         TRACES / "claude_code/many_errors__1a_8a83a35a9b_0.jsonl",
         TRACES / "tau_bench/gpt-4o-airline__tasks00-24.json",
     ),
-    missions={"claude_code": 2, "tau_bench": 100},
+    missions={"claude_code": 3, "tau_bench": 100},  # two sessions, one of which sent out a sub-agent
+    children=1,
     task="tau_bench/airline/0",
     baseline_trial=2,
     candidate_trial=3,
@@ -119,6 +124,7 @@ def test_recordings_in_a_folder_become_explained_answers(story: Story, daemon: D
     wait_until_read(daemon, {recording.name for recording in story.recordings})
     missions = missions_of(daemon)
     assert by_format(missions) == story.missions
+    assert len([mission for mission in missions if mission["parent_mission_id"]]) == story.children
     replays = [check_replay(daemon, mission) for mission in chosen_for_replay(missions)]
     regression = check_regression(daemon, *trials_to_compare(story, missions), story.breaches)
     runs = [*replays, regression]
@@ -156,6 +162,11 @@ def test_a_recording_that_is_delivered_again_changes_nothing(story: Story, daemo
 def missions_of(daemon: Daemon) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = daemon.get("/api/v1/missions?limit=200")["rows"]
     return rows
+
+
+def path_of(mission_id: str) -> str:
+    """Where a mission is; the id of a sub-agent's mission has a slash in it."""
+    return f"/api/v1/missions/{quote(mission_id, safe='')}"
 
 
 def by_format(missions: list[dict[str, Any]]) -> dict[str, int]:
@@ -226,7 +237,7 @@ def check_replay(daemon: Daemon, mission: dict[str, Any]) -> dict[str, Any]:
 
 def check_replay_report(daemon: Daemon, run: dict[str, Any]) -> None:
     report = run["report"]["mission"]
-    detail = daemon.get(f"/api/v1/missions/{run['mission_id']}")
+    detail = daemon.get(path_of(run["mission_id"]))
     assert report["mission_id"] == run["mission_id"] and report["signature"] == run["signature"]
     assert report["steps"] == detail["steps"] > 0
     assert report["model_calls"] == detail["model_calls"] > 0
@@ -306,7 +317,7 @@ def check_the_list_of_runs(daemon: Daemon, runs: list[dict[str, Any]]) -> None:
 
 def check_that_evaluations_are_no_steps(daemon: Daemon, run: dict[str, Any]) -> None:
     """A mission that was evaluated has the steps it had."""
-    steps = daemon.get(f"/api/v1/missions/{run['mission_id']}/trajectory?limit=1000")["steps"]
+    steps = daemon.get(path_of(run["mission_id"]) + "/trajectory?limit=1000")["steps"]
     assert len(steps) == run["report"]["mission"]["steps"]
     assert not [step for step in steps if step["entry_type"].startswith("eval.")]
     latest = daemon.wait_for_run(queue(daemon, "replay", {"mission_id": run["mission_id"], "seed": 7}))
