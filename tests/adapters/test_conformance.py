@@ -236,8 +236,11 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["codex_cli"] == {"codex_cli"}
     assert found["codex_exec_text"] == {"codex_exec_text", None}
     assert found["tau_bench"] == {"tau_bench"}
-    # its list of failed runs is a result list of tau-bench with labels beside it
-    assert found["agentrx"] <= {"tau_bench", None}
+    # its list of failed runs is a result list of tau-bench, its teams are message lists, labels are beside
+    assert found["agentrx"] == {"tau_bench", "chat_messages", None}
+    assert found["swe_agent"] == {"swe_agent"}
+    assert found["mini_swe_agent"] == {"mini_swe_agent"}
+    assert found["who_and_when"] == {"who_and_when"}
 
 
 def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:
