@@ -237,6 +237,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["codex_exec_text"] == {"codex_exec_text", None}
     assert found["copilot_cli"] == {"copilot_cli"}
     assert found["tau_bench"] == {"tau_bench"}
+    assert found["tau2_bench"] == {"tau2_bench"}
     # its list of failed runs is a result list of tau-bench, its teams are message lists, labels are beside
     assert found["agentrx"] == {"tau_bench", "chat_messages", None}
     assert found["swe_agent"] == {"swe_agent"}
