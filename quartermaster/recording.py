@@ -33,7 +33,7 @@ from quartermaster.errors import Rejected
 from quartermaster.store.journal import Decoded, decode_entry
 from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State
 
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 2 << 20
 HEAD_BYTES: Final = 256 * 1024
 DOCUMENT_LIMIT_BYTES: Final = 512 << 20
 _FIRST_LINE_LIMIT_BYTES: Final = 256 << 20
@@ -123,7 +123,7 @@ class Recording:
         self.awaits_finish = False
 
     def read(self, *, now: int, at_rest: bool = False) -> Batch | None:
-        """What is new since the last reading, at most about a mebibyte of lines; None when nothing is.
+        """What is new since the last reading, at most about two mebibytes of lines; None when nothing is.
 
         `at_rest` says that nobody writes to the file any more. Raises Refused or OSError.
         """
