@@ -243,6 +243,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["swe_agent"] == {"swe_agent"}
     assert found["mini_swe_agent"] == {"mini_swe_agent"}
     assert found["who_and_when"] == {"who_and_when"}
+    assert found["mast"] == {"mast", None}
 
 
 def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:
