@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quartermaster.adapters import RejectedLine
+from quartermaster.adapters import Record, RejectedLine
 from quartermaster.adapters import _json as json
 
 T = TypeVar("T")
@@ -64,6 +64,23 @@ def each_of_list(document: bytes, decode: Callable[[Any], T]) -> Iterator[tuple[
     for span in json.array_spans(document, start):
         element = _decoded(document, span, decode)
         yield element if isinstance(element, RejectedLine) else (element, span)
+
+
+def records_of(
+    document: bytes, entries: list[bytes], rejected: list[RejectedLine], nothing: str
+) -> Iterator[Record | RejectedLine]:
+    """What a document gave. One that gave neither entries nor a reason is rejected as a whole: `nothing`."""
+    for entry in entries:
+        yield Record(entry, 0, len(document))
+    yield from rejected
+    start = json.start_of(document)
+    if not entries and not rejected and start < len(document):
+        yield RejectedLine(start, len(document) - start, nothing)
+
+
+def is_cut(document: bytes, rejected: list[RejectedLine]) -> bool:
+    """Whether the end of the document is among what was not readable."""
+    return any(line.offset + line.length == len(document) for line in rejected)
 
 
 def or_none(decode: Callable[[Any], T], text: Any) -> T | None:

@@ -130,6 +130,10 @@ class Story:
         self.tell("exec.command", payload, "end", call.id, summary=call.command, severity=severity)
         return True
 
+    def is_open(self, recorded_id: str) -> bool:
+        """Whether a command of this id waits for its end."""
+        return bool(self._open.get(recorded_id))
+
     def oldest_open(self) -> str | None:
         """The recorded id of the command that has waited longest for its end."""
         return next((recorded_id for recorded_id, waiting in self._open.items() if waiting), None)

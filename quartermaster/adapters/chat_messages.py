@@ -21,7 +21,7 @@ from quartermaster.adapters._chat import (
     is_message_list,
     speaks_mini,
 )
-from quartermaster.adapters._documents import members_by_name, read_list, read_object
+from quartermaster.adapters._documents import is_cut, members_by_name, read_list, read_object, records_of
 from quartermaster.adapters._entries import Mission
 from quartermaster.adapters._story import MINUTE, Story, arguments_of, text_of, title_of
 from quartermaster.adapters._team import TeamTalk
@@ -85,10 +85,8 @@ class ChatMessages:
         else:
             read, rejected = read_object(document, _decoder, {"messages": decode_message})
             messages, model = ([], None) if read is None else (read.messages, read.model)
-        if not any(line.offset + line.length == len(document) for line in rejected):
-            for entry in _entries_of(messages, model):
-                yield Record(entry, 0, len(document))
-        yield from rejected
+        entries = [] if is_cut(document, rejected) else _entries_of(messages, model)
+        return records_of(document, entries, rejected, "the conversation has no messages with a role")
 
 
 def _entries_of(messages: list[Message], model: Any) -> list[bytes]:

@@ -21,7 +21,7 @@ from quartermaster.adapters._chat import (
     speaks_mini,
     usage_of,
 )
-from quartermaster.adapters._documents import members_by_name, read_list, read_object
+from quartermaster.adapters._documents import is_cut, members_by_name, read_list, read_object, records_of
 from quartermaster.adapters._entries import Mission
 from quartermaster.adapters._story import MINUTE, Story, cost_of, text_of, title_of
 from quartermaster.core.journal import minted_id
@@ -80,10 +80,9 @@ class MiniSweAgent:
         else:
             found, rejected = read_object(document, _decoder, {"messages": decode_message})
             read = found or _Document()
-        if not rejected or _first_time(read.messages) is not None:
-            for entry in _Run(read).entries():
-                yield Record(entry, 0, len(document))
-        yield from rejected
+        known = _first_time(read.messages) is not None or not is_cut(document, rejected)
+        entries = _Run(read).entries() if known else []
+        return records_of(document, entries, rejected, "the run has no replies of a model")
 
 
 class _Run:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
-from quartermaster.adapters._documents import element_names, members_by_name, read_object
+from quartermaster.adapters._documents import element_names, is_cut, members_by_name, read_object, records_of
 from quartermaster.adapters._entries import Mission
 from quartermaster.adapters._story import MINUTE, Story, Usage, cost_of, count_of, text_of, title_of
 from quartermaster.core.journal import minted_id
@@ -106,10 +106,9 @@ class SweAgent:
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
         """The entries of the run; a malformed step costs that step."""
         read, rejected = read_object(document, _decoder, _lists)
-        if read is not None and not (rejected and _needs_all(read)):
-            for entry in _entries_of(read):
-                yield Record(entry, 0, len(document))
-        yield from rejected
+        known = read is not None and not (is_cut(document, rejected) and _needs_all(read))
+        entries = _entries_of(read) if read is not None and known else []
+        return records_of(document, entries, rejected, "the run has no steps")
 
 
 def _entries_of(document: _Document) -> list[bytes]:

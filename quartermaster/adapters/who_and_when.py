@@ -11,7 +11,7 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._chat import Message, content_id, decode_message, is_message_list
-from quartermaster.adapters._documents import members_by_name, read_object
+from quartermaster.adapters._documents import is_cut, members_by_name, read_object, records_of
 from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut
 from quartermaster.adapters._story import MINUTE, Story, text_of, title_of
 from quartermaster.adapters._team import TeamTalk
@@ -54,10 +54,8 @@ class WhoAndWhen:
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
         """The entries of the run; a malformed message costs that message, a cut document all."""
         read, rejected = read_object(document, _decoder, {"history": decode_message})
-        if read is not None and not any(line.offset + line.length == len(document) for line in rejected):
-            for entry in _entries_of(read):
-                yield Record(entry, 0, len(document))
-        yield from rejected
+        entries = [] if read is None or is_cut(document, rejected) else _entries_of(read)
+        return records_of(document, entries, rejected, "the history has no messages with a role")
 
 
 def _entries_of(document: _Document) -> list[bytes]:

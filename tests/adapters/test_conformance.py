@@ -236,6 +236,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["codex_cli"] == {"codex_cli"}
     assert found["codex_exec_text"] == {"codex_exec_text", None}
     assert found["copilot_cli"] == {"copilot_cli"}
+    assert found["gemini_cli"] == {"gemini_cli"}
     assert found["tau_bench"] == {"tau_bench"}
     assert found["tau2_bench"] == {"tau2_bench"}
     # its list of failed runs is a result list of tau-bench, its teams are message lists, labels are beside
@@ -244,6 +245,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["mini_swe_agent"] == {"mini_swe_agent"}
     assert found["who_and_when"] == {"who_and_when"}
     assert found["mast"] == {"mast", None}
+    assert found["trae_agent"] == {"trae_agent", None}
 
 
 def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:

@@ -212,8 +212,9 @@ def test_a_malformed_step_costs_that_step():
 
 
 @pytest.mark.parametrize("document", [{"trajectory": 5, "history": 5}, {"trajectory": [], "history": []}])
-def test_a_run_without_steps_tells_nothing(document: Any):
-    assert Told(ADAPTER, document).entries == []
+def test_a_run_without_steps_is_rejected(document: Any):
+    told = Told(ADAPTER, document)
+    assert (told.entries, bool(told.rejected)) == ([], True)
 
 
 @pytest.mark.parametrize(
