@@ -29,16 +29,17 @@ def read_objects(line: bytes, offset: int, decode: Callable[[bytes], Any]) -> It
     line = line.removesuffix(b"\r")
     if not line or line.isspace():
         return ()
-    first = _read(line, offset, decode)
+    first = read_object(line, offset, decode)
     if isinstance(first, Object):
         return (first,)
     spans = json.split_concatenated(line)
     if spans is None:
         return (first,)
-    return [_read(line[start : start + length], offset + start, decode) for start, length in spans]
+    return [read_object(line[start : start + length], offset + start, decode) for start, length in spans]
 
 
-def _read(text: bytes, offset: int, decode: Callable[[bytes], Any]) -> Object | RejectedLine:
+def read_object(text: bytes, offset: int, decode: Callable[[bytes], Any]) -> Object | RejectedLine:
+    """One object, mended where that helps."""
     try:
         return Object(text, offset, decode(text))
     except json.UNDECODABLE as error:

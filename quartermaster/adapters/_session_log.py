@@ -11,8 +11,8 @@ _MILLISECOND_TIME: Final = len("2026-01-01T00:00:00.000Z")
 class SessionLog:
     """The entries of one mission, each told once, those of one time in the order they were told.
 
-    `facts` go onto the mission as soon as a title or a model is among what is known. Texts of
-    `label_names` become labels.
+    `facts` go onto the mission with what is learnt, once that has a title or a model (or at once, where
+    `told_at_once` says that there is nothing to wait for). Texts of `label_names` become labels.
     """
 
     def __init__(
@@ -20,14 +20,17 @@ class SessionLog:
         mission: Mission,
         began: str,
         facts: dict[str, Any],
+        *,
         label_names: tuple[str, ...] = ("cwd", "git_branch"),
+        told_at_once: bool = False,
     ) -> None:
         self._mission = mission
         self._began = began
         self._constant = facts
         self._label_names = label_names
         self._facts: dict[str, str] = {}
-        self._created: dict[str, str] = {}
+        self._created: dict[str, str] | None = None
+        self._told_at_once = told_at_once
         self._told: set[str] = set()
         self._entries: list[bytes] = []
         self._now = (began, 0)
@@ -97,7 +100,7 @@ class SessionLog:
 
     def _tell_created(self) -> None:
         facts = self._facts
-        if len(facts) == len(self._created) or not ("title" in facts or "model" in facts):
+        if facts == self._created or not (self._told_at_once or "title" in facts or "model" in facts):
             return
         self._created = facts.copy()
         labels = {name: facts[name] for name in self._label_names if name in facts}
