@@ -1,6 +1,6 @@
 """The least that each kind of work can cost here: what stands beside our numbers, run as a child process.
 
-`python floors.py insert RECORDING FOLDER`, `walk DATABASE MISSION`, `asgi PORT DATABASE`, `litestar PORT`.
+`python floors.py insert RECORDING FOLDER`, `walk DATABASE MISSION`, or `asgi PORT DATABASE`.
 """
 
 import json
@@ -115,17 +115,6 @@ def _responder(connection: sqlite3.Connection) -> Callable[..., Awaitable[None]]
     return application
 
 
-def litestar(port: int) -> None:
-    """The smallest application of the framework."""
-    from litestar import Litestar, get
-
-    @get("/readyz")
-    async def readyz() -> dict[str, str]:
-        return {"status": "ready"}
-
-    _serve(Litestar([readyz], openapi_config=None, logging_config=None), port)
-
-
 def _serve(application: Any, port: int) -> None:
     import uvicorn
 
@@ -149,5 +138,3 @@ if __name__ == "__main__":
             walk(Path(database), mission)
         case ["asgi", port, database]:
             asgi(int(port), Path(database))
-        case ["litestar", port]:
-            litestar(int(port))

@@ -1,7 +1,8 @@
 """Every benchmark, by one command: `python tests/benchmarks/run.py [--only NAME] [--repeat N] [--markdown]`.
 
-Rates are per second of processor time, medians of repetitions that take turns with their floor. A quiet
-machine needs about ten minutes and 4 GiB of disk for all of it.
+Rates are per second of processor time, medians of repetitions that take turns with their floor. Run it in an
+environment that the program is installed in, with `wrk` on the path; it takes about a quarter of an hour and
+3 GiB of disk.
 """
 
 import argparse

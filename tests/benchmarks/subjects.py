@@ -111,14 +111,19 @@ def _replay_seconds(running: daemon.Daemon, mission: str, times: int) -> float:
 
 
 @contextmanager
-def _floor_server(kind: str, *arguments: str, path: str = "/") -> Iterator[tuple[int, int]]:
-    """Process id and port of a bare server."""
+def _bare_server(database: Path) -> Iterator[tuple[int, int]]:
+    """Process id and port of a handler that does nothing but insert one row."""
     port = daemon.free_port()
-    command = [sys.executable, str(_HERE / "floors.py"), kind, str(port), *arguments]
-    process = subprocess.Popen(command)
+    with _listening(["floors.py", "asgi", str(port), str(database)], port, "/") as pid:
+        yield pid, port
+
+
+@contextmanager
+def _listening(command: list[str], port: int, path: str) -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, str(_HERE / command[0]), *command[1:]])
     try:
         daemon.wait_ready(process, port, path)
-        yield process.pid, port
+        yield process.pid
     finally:
         daemon.stop(process)
 
@@ -127,12 +132,12 @@ def _floor_server(kind: str, *arguments: str, path: str = "/") -> Iterator[tuple
 def post(workshop: Workshop) -> list[Row]:
     """POST of a replay over 16 connections. The worker is stopped: runs are queued and none is executed."""
     if shutil.which("wrk") is None:
-        return [Row("`POST /api/v1/eval/replay`", "0.3", "0.5", "needs wrk")]
+        return [Row("`POST /api/v1/eval/replay`, requests", "0.3", "0.5", "needs wrk")]
     folder = workshop.new_folder("post")
     recording = workshop.recording(SMALL, SIZES[SMALL])
     with (
         daemon.running(folder / "home", QUARTERMASTER_EVAL_CONCURRENCY="1") as running,
-        _floor_server("asgi", str(folder / "floor.db")) as (floor_pid, floor_port),
+        _bare_server(folder / "floor.db") as (floor_pid, floor_port),
     ):
         running.ingest(recording, SMALL, SIZES[SMALL])
         with _worker_stopped(running):
@@ -191,7 +196,7 @@ def latency(workshop: Workshop) -> list[Row]:
     folder = workshop.new_folder("latency")
     with (
         daemon.running(workshop.grown.home) as running,
-        _floor_server("asgi", str(folder / "floor.db")) as (_, floor_port),
+        _bare_server(folder / "floor.db") as (_, floor_port),
     ):
         time.sleep(1)
         _posted(running, 2)
@@ -304,7 +309,8 @@ def start(workshop: Workshop) -> list[Row]:
         return _start_seconds(folder / f"first-{time.monotonic_ns()}")
 
     def floor() -> float:
-        with _floor_server("litestar", path="/readyz") as (pid, _):
+        port = daemon.free_port()
+        with _listening(["bare_litestar.py", str(port)], port, "/readyz") as pid:
             return processes.tree_cpu(pid)
 
     again, first, bare = interleaved(2 * workshop.repeat + 1, ours_again, ours_first, floor)
@@ -341,10 +347,10 @@ def memory(workshop: Workshop) -> list[Row]:
 def version(workshop: Workshop) -> list[Row]:
     """The smallest command against a bare interpreter."""
     script = Path(sys.executable).with_name("quartermaster")
-    commands = [[str(script)] if script.exists() else [sys.executable, "-m", "quartermaster"]]
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "quartermaster"]
     ours, bare = interleaved(
         10 * workshop.repeat + 1,
-        lambda: processes.cpu_of([*commands[0], "--version"]),
+        lambda: processes.cpu_of([*command, "--version"]),
         lambda: processes.cpu_of([sys.executable, "-c", "pass"]),
     )
     how = "console script" if script.exists() else "`python -m`"
