@@ -12,7 +12,7 @@ from quartermaster.errors import Rejected
 MINUTE: Final = 60 * 10**9
 """How far steps of a recording without a clock are put apart, from 1970 on."""
 
-_SHELLS: Final = frozenset({"bash", "shell", "execute_bash", "terminal"})
+_SHELLS: Final = frozenset({"bash", "shell", "execute_bash", "terminal", "run"})
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
