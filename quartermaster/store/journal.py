@@ -136,12 +136,16 @@ def append_decoded(
     """Keep entries that are not known yet, each once.
 
     The same id with the same content is a duplicate. With another content it is a conflict, and the
-    first one stays, unless `revisable`: then the later telling replaces the earlier one in the
-    trajectory, and both stay in the journal. `known_names` are numbers of texts from earlier commits.
+    first one stays, unless `revisable`: then the later telling replaces the earlier one, of which only
+    the bytes stay. `known_names` are numbers of texts from earlier commits.
     """
-    fresh, duplicate, conflicts, revisions = _sort_out(connection, workspace, decoded, revisable=revisable)
+    known = _known_keys(connection, workspace, [one.key for one in decoded])
+    fresh, duplicate, conflicts, revisions = _sort_out(
+        connection, workspace, decoded, known, revisable=revisable
+    )
+    touched = {row.mission for row in known.values()}
     if not fresh:
-        return Appended(0, duplicate, conflicts, (), frozenset(), {})
+        return Appended(0, duplicate, conflicts, (), frozenset(touched), {})
     homes = _find_homes(connection, workspace, fresh)
     states = missions.open_missions(
         connection, workspace, dict.fromkeys(homes), format_name=format_name, now=now
@@ -159,7 +163,7 @@ def append_decoded(
         duplicate,
         conflicts,
         (),
-        frozenset(state.key for state in states.values()),
+        frozenset(touched.union(state.key for state in states.values())),
         numbers.added,
     )
 
@@ -186,10 +190,14 @@ def _known_keys(connection: Connection, workspace: int, keys: Sequence[EntryKey]
 
 
 def _sort_out(
-    connection: Connection, workspace: int, decoded: Sequence[Decoded], *, revisable: bool
+    connection: Connection,
+    workspace: int,
+    decoded: Sequence[Decoded],
+    known: Mapping[EntryKey, _KeyRow],
+    *,
+    revisable: bool,
 ) -> tuple[list[Decoded], int, tuple[int, ...], list[tuple[EntryKey, Decoded]]]:
     """New entries, the count of duplicates, the indexes of conflicts, and which id each revision replaces."""
-    known = _known_keys(connection, workspace, [one.key for one in decoded])
     fresh: list[Decoded] = []
     batch: dict[EntryKey, Decoded] = {}
     revisions: list[tuple[EntryKey, Decoded]] = []
@@ -284,12 +292,12 @@ def _run_of(entry: JournalEntry) -> str | None:
     return run if type(run) is str and run else None
 
 
-_INSERT_ENTRY: Final = f"insert into entry values ({','.join('?' * 23)})"  # noqa: S608
+_INSERT_ENTRY: Final = f"insert into entry values ({','.join('?' * 25)})"  # noqa: S608
 _INSERT_KEY: Final = "insert into entry_key values (?, ?, ?, ?, ?, null)"
 _NULL: Final = float("nan")
 """SQLite stores it as null. Binding None costs ten times as much, and most columns of a row are null."""
 
-_NO_STEP: Final = (_NULL,) * 13
+_NO_STEP: Final = (_NULL,) * 15
 
 
 def _insert(
@@ -366,6 +374,8 @@ def _row(mission: int, sequence: int, one: Decoded, numbers: Numbers) -> tuple[A
         _NULL if step.success is None else int(step.success),
         *[_NULL if value is None else value for value in step[5:14]],
         _NULL if step.arguments is None else numbers[step.arguments],
+        _NULL if step.cache_write_1h_tokens is None else step.cache_write_1h_tokens,
+        _NULL if step.terms is None else numbers[step.terms],
     )
 
 
@@ -376,22 +386,22 @@ def _replace(
     revision: Decoded,
     states: Mapping[str | None, MissionState],
 ) -> None:
-    """Take the telling that a revision replaces out of the trajectory and the totals."""
+    """Take the telling that a revision replaces out of the mission and its totals; its bytes stay."""
     row = _known_keys(connection, workspace, [revised])[revised]
     outdated = revised if row.current is None else row.current
     place = _known_keys(connection, workspace, [outdated])[outdated]
     removed = connection.execute(
-        "update entry set kind = null where mission = ? and instant = ? and entry_id = ?"
-        " returning tokens, cost, type",
+        "delete from entry where mission = ? and instant = ? and entry_id = ? returning tokens, cost",
         (place.mission, place.instant, outdated),
     ).fetchone()
     connection.execute(
         "update entry_key set current = ? where workspace = ? and entry_id = ?",
         (revision.key, workspace, revised),
     )
-    if removed is not None and revision.entry.entry_type == "llm.call":
-        for state in states.values():
-            if state.key == place.mission:
+    for state in states.values():
+        if state.key == place.mission and removed is not None:
+            state.entries -= 1
+            if revision.entry.entry_type == "llm.call":
                 state.count_call(removed[0], removed[1], -1)
 
 

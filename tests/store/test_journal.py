@@ -272,7 +272,9 @@ def test_a_revisable_fact_told_again_replaces_the_earlier_telling(connection: Co
     assert [row[5] for row in walked(connection)] == [9]
     mission = find_mission(connection, 1, "m")
     assert mission is not None
-    assert (mission.model_calls, mission.total_tokens) == (1, 9)
+    assert (mission.entries, mission.model_calls, mission.total_tokens) == (1, 1, 9)
+    assert list_entries(connection, 1, JournalFilter()).entries == (call(9),)
+    assert count_entries(connection, 1, JournalFilter()) == 1
     assert json.loads(find_entry(connection, 1, "j_0000000000000001") or b"")["payload"]["input_tokens"] == 9
 
 
