@@ -21,7 +21,7 @@ import watchfiles
 from anyio.abc import TaskStatus
 
 from quartermaster.errors import StorageBusy
-from quartermaster.ingest import BATCH_FILES, IGNORED_ENDINGS, LINE_LIMIT_BYTES, Reading, files_below
+from quartermaster.ingest import BATCH_FILES, FAULT, IGNORED_ENDINGS, LINE_LIMIT_BYTES, Reading, files_below
 from quartermaster.recording import Recording
 from quartermaster.store import access, missions, raw, sources
 from quartermaster.store.database import Connection, Database
@@ -321,7 +321,7 @@ def _may_be_recording(path: Path, root: Path) -> bool:
 def _deserves_another_look(source: Source) -> bool:
     """Whether it may be read by and by, although nothing is written to it."""
     if source.state == "failed":
-        return True
+        return source.reason != FAULT
     recent = time.time_ns() - source.modified < _RECENT_NANOSECONDS
     return source.state == "waiting" and source.size > 0 and recent
 

@@ -36,7 +36,7 @@ _PATIENCE_SECONDS: Final = 60.0
 
 
 _LINKS: Final = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
-_FAULT: Final = "a fault of this program; its log says more"
+FAULT: Final = "a fault of this program; its log says more"
 _CONFLICT: Final = "another entry of this id is kept already"
 IGNORED_ENDINGS: Final = (b"~", b".swp", b".tmp", b".part", b".crdownload")
 
@@ -212,7 +212,7 @@ class Reading:
         except Exception:  # whatever a format makes of a file, it costs that file alone
             log.exception("reading failed", file=_shown(recording))
             recording.forget()
-            return _told(recording, "failed", _FAULT)
+            return _told(recording, "failed", FAULT)
 
     def _keep(self, workspace: int, batches: Sequence[tuple[Recording, Batch]]) -> bool:
         if not batches:
@@ -254,7 +254,7 @@ class Reading:
         [(recording, _)] = batches
         log.error("keeping failed", file=_shown(recording), exc_info=error)
         self._forget(workspace, [recording])
-        told = _told(recording, "failed", _FAULT)
+        told = _told(recording, "failed", FAULT)
         if told is not None:
             recording.committed(self._journalist.keep(workspace, [told])[0])
         return True

@@ -198,7 +198,7 @@ class Recording:
 
     def _remember_digests(self, source: Source, data: bytes) -> None:
         """Of the bytes that were read, not of the file: it may be another one by now."""
-        head = (self._head + data)[:_DIGESTED_HEAD]
+        head = (self._head + data[:_DIGESTED_HEAD])[:_DIGESTED_HEAD]
         source.head_length, source.head_digest = len(head), _digest(head)
         source.tail_digest = _digest((self._before + data[-_DIGESTED_TAIL:])[-_DIGESTED_TAIL:])
 

@@ -715,6 +715,20 @@ def test_a_format_that_fails_on_a_file_costs_that_file_alone(
     assert told(whole) == (1, 0, 0, 0, 0)
 
 
+def test_an_entry_that_the_database_refuses_costs_its_file_alone(crew: Crew) -> None:
+    crew.database.write_blocking(
+        lambda c: c.execute(
+            "create trigger refuse before insert on entry_key when new.entry_id = 'poison'"
+            " begin select raise(abort, 'refused'); end"
+        )
+    )
+    for number, name in enumerate(("first", "poison", "third")):
+        crew.write(f"{number}.ndjson", entry(number, id=name))
+    assert [ledger.state for ledger in crew.ingest_all()] == ["complete", "failed", "complete"]
+    assert crew.ids() == ["first", "third"]
+    assert [ledger.state for ledger in crew.ingest_all()] == ["complete", "failed", "complete"]
+
+
 def test_1_000_appends_cost_as_much_at_the_end_as_at_the_beginning(crew: Crew) -> None:
     path = crew.folder / "a.ndjson"
     spent = []

@@ -166,6 +166,31 @@ def test_what_was_read_and_not_kept_is_read_again(database: Database, tmp_path: 
     assert shelf.ledger() == ("complete", 3, 0, 0, 0, [])
 
 
+def test_a_file_that_vanishes_while_it_is_read_keeps_what_was_read(
+    database: Database, tmp_path: Path
+) -> None:
+    shelf = Shelf(database, tmp_path)
+    shelf.path.write_bytes(b"".join(entry(number) + b"\n" for number in range(20_000)))
+    reading = Reading(database, line_limit_bytes=LINE_LIMIT)
+    unread = reading.open(shelf.workspace, frozenset(), tmp_path, shelf.path)
+    assert reading.read_some(shelf.workspace, [unread]) == [(unread, True)]
+    shelf.path.unlink()
+    assert reading.read_some(shelf.workspace, [unread]) == [(unread, False)]
+    [ledger] = database.read_blocking(lambda c: sources.list_sources(c, shelf.workspace))
+    assert (ledger.state, ledger.reason) == ("vanished", "the file was removed")
+    assert 0 < ledger.accepted < 20_000
+    assert ledger.unread > 0
+
+
+def test_a_file_that_is_removed_when_it_was_read_stays_read(database: Database, tmp_path: Path) -> None:
+    shelf = Shelf(database, tmp_path)
+    shelf.path.write_bytes(entry(1) + b"\n")
+    shelf.read()
+    shelf.path.unlink()
+    shelf.read()
+    assert shelf.ledger() == ("complete", 1, 0, 0, 0, [])
+
+
 def recording(path: Path) -> Recording:
     return Recording(path.parent, path, None, workspace_names=frozenset(), line_limit_bytes=LINE_LIMIT)
 

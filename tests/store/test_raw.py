@@ -76,15 +76,15 @@ def numbered(first: int, count: int, size: int = 0) -> list[bytes]:
 changes = st.lists(
     st.one_of(
         st.tuples(st.integers(1, 1300), st.sampled_from([0, 100])),
-        st.tuples(st.integers(1, 4), st.sampled_from([10_000, 3_000_000])),
+        st.tuples(st.integers(1, 3), st.sampled_from([10_000, 3_000_000])),
         st.none(),
     ),
-    max_size=8,
+    max_size=6,
 )
 
 
 @given(changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_entry_is_readable_after_any_appends_and_closes(
     connection: Connection, changes: list[tuple[int, int] | None]
 ) -> None:
