@@ -129,8 +129,9 @@ def _is_session_line(line: bytes) -> bool:
 
 def _sub_agent_id(session_id: str, agent_id: str) -> str:
     """The mission of a sub-agent: the same for its own file and for what its session was told of it."""
-    mission_id = f"{session_id}/agent-{agent_id}"
-    return mission_id if is_id(mission_id) else minted_id("claude_code", session_id, agent_id)
+    mission_id = f"{session_id}.agent-{agent_id}"
+    plain = is_id(mission_id) and "/" not in agent_id
+    return mission_id if plain else minted_id("claude_code", session_id, agent_id)
 
 
 ADAPTER: Final[LineAdapter] = ClaudeCode()

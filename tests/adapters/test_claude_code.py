@@ -74,7 +74,7 @@ def entries_of(data: bytes) -> list[JournalEntry]:
 
 
 def is_sub_agent(entry: JournalEntry) -> bool:
-    return "/agent-" in (entry.mission_id or "")
+    return ".agent-" in (entry.mission_id or "")
 
 
 def steps_of(data: bytes, kind: int, *, of_sub_agents: bool = False) -> list[Step]:
@@ -178,7 +178,7 @@ def test_a_real_sub_agent_has_ended_when_its_session_was_told(name: str, outcome
     told = {}
     for record in read(recording(name))[0]:
         entry = json.loads(record.raw)
-        if entry["entry_type"] == "mission.outcome" and "/agent-" in entry["mission_id"]:
+        if entry["entry_type"] == "mission.outcome" and ".agent-" in entry["mission_id"]:
             told[entry["id"]] = entry["payload"].get("outcome")
     assert list(told.values()) == ([outcome] if outcome else [])
 
@@ -514,6 +514,13 @@ def test_the_own_file_of_a_sub_agent_tells_the_same_facts_as_its_progress():
     own_file = session(*({**inner, "isSidechain": True, "agentId": "a1"} for inner in agent_lines()))
     told = {entry.id for entry in entries_of(progress) if is_sub_agent(entry)}
     assert told == {entry.id for entry in entries_of(own_file)}
+
+
+def test_the_mission_of_a_sub_agent_has_an_id_that_can_stand_in_an_address():
+    data = session(agent_progress("a/b", 5, agent_lines()[0]))
+    (mission,) = {entry.mission_id for entry in entries_of(data)}
+    assert mission
+    assert "/" not in mission
 
 
 def test_a_sub_agent_without_lines_adds_nothing_but_its_report():
