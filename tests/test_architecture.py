@@ -30,7 +30,7 @@ CALCULATOR = {
     "array", "ast", "bisect", "collections", "collections.abc", "datetime", "decimal", "enum", "fractions",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string",
     "struct", "typing", "unicodedata", "zlib",
-    "genai_prices", "msgspec", "numpy", "rapidfuzz",
+    "genai_prices", "msgspec", "numpy", "rapidfuzz", "zstandard",
 }  # fmt: skip
 """What core and adapters may import from elsewhere: nothing here reads a clock, a disk or a network."""
 BESIDE_CALCULATOR = {"adapters/__init__.py": {"importlib", "pkgutil"}}

@@ -1,5 +1,7 @@
 """A mission told in order, as the adapters of whole documents tell it."""
 
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -11,6 +13,11 @@ from quartermaster.errors import Rejected
 
 MINUTE: Final = 60 * 10**9
 """How far steps of a recording without a clock are put apart, from 1970 on."""
+
+_USUAL_TIME: Final = re.compile(r"(?:19|20)\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[+-]\d\d:\d\d)?")
+"""Times with an offset or without a zone, which come by the thousand, as the standard library reads them."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _SHELLS: Final = frozenset({"bash", "shell", "execute_bash", "terminal", "run"})
 
@@ -177,12 +184,22 @@ def local_instant(text: Any) -> int | None:
     """Nanoseconds of an ISO time; one without a zone is taken as UTC. None for anything else."""
     if not isinstance(text, str):
         return None
+    if _USUAL_TIME.fullmatch(text):
+        try:
+            return _since_epoch(datetime.fromisoformat(text))
+        except ValueError:
+            pass
     for candidate in (text, text + "Z"):
         try:
             return parse_instant(candidate)
         except Rejected:
             continue
     return None
+
+
+def _since_epoch(moment: datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // _MICROSECOND * 1_000
 
 
 def arguments_of(value: Any) -> Any:

@@ -1,0 +1,349 @@
+"""One sample of an Inspect log as a mission: its events where they were recorded, else its messages."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from quartermaster.adapters._documents import or_none
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments
+from quartermaster.adapters._inspect_log import (
+    DEPTH_LIMIT,
+    Evaluation,
+    Event,
+    Message,
+    Output,
+    Sample,
+    Span,
+    ToolSpans,
+    arguments_told,
+    asked,
+    calls_of,
+    counters_of,
+    decode_messages,
+    decode_object,
+    decode_output,
+    flattened,
+    id_text,
+    milliseconds_of,
+    mission_id_of,
+    reward_of,
+    usage_of,
+)
+from quartermaster.adapters._lines import text_or_none
+from quartermaster.adapters._story import MINUTE, Story, Usage, count_of, local_instant, text_of, title_of
+
+_TOLD: Final = ("model", "tool", "sandbox", "approval", "sample_limit")
+_ATTACHED: Final = "attachment://"
+_SOLVED: Final = 0.999
+_LIMITS: Final = {"time": "timed_out", "working": "timed_out", "operator": "aborted"}
+_ALLOWED: Final = ("approve", "modify")
+_DENIED: Final = ("reject", "terminate")
+_SANDBOX: Final = ("exec", "read_file", "write_file")
+_ONE_COMMAND: Final = ("bash", "python")
+"""Tools that run one command in the sandbox, so that its exit code is theirs."""
+
+
+class _Happened(NamedTuple):
+    instant: int
+    order: int
+    tell: Callable[[], None]
+
+
+def entries_of(sample: Sample, evaluation: Evaluation) -> list[bytes]:
+    """The entries of the mission that the sample is."""
+    return _Telling(sample, evaluation).entries()
+
+
+class _Telling:
+    def __init__(self, sample: Sample, evaluation: Evaluation) -> None:
+        self._sample = sample
+        self._evaluation = evaluation
+        self._story = Story(Mission("inspect_ai", mission_id_of(sample, evaluation)))
+        self._events = list(flattened(sample.events or [], None, 0))
+        self._spans: dict[Any, Span] = {}
+        self._happened: list[_Happened] = []
+        self._refused: set[str] = set()
+        self._exit_codes: dict[Any, list[Any]] = {}
+        self._texts: dict[str, Any] | None = None
+        self._limit_told = False
+
+    def entries(self) -> list[bytes]:
+        began = next((at for event, _ in self._events if (at := local_instant(event.timestamp))), None)
+        self._story.at(began or MINUTE)
+        self._story.created(self._facts(timed=began is not None))
+        if self._events:
+            self._tell_events()
+        else:
+            self._tell_messages()
+        self._tell_end()
+        return self._story.entries
+
+    def _facts(self, *, timed: bool) -> dict[str, Any]:
+        evaluation, sample = self._evaluation, self._sample
+        named = (evaluation.task, id_text(sample.id))
+        return {
+            "title": title_of(self._attached(asked(sample.input))),
+            "task": "/".join(("inspect_ai", *named)) if all(named) else None,  # type: ignore[arg-type]
+            "trial": count_of(sample.epoch),
+            "agent": evaluation.agent,
+            "model": evaluation.model,
+            "commit": evaluation.commit,
+            "harness": evaluation.harness,
+            "labels": self._labels() or None,
+            "clock": None if timed else "ordinal",
+        }
+
+    def _labels(self) -> dict[str, Any]:
+        scores = self._sample.scores if isinstance(self._sample.scores, dict) else {}
+        told = {
+            name: {"value": cut_arguments(score.get("value")), "origin": "verifier"}
+            for name, score in scores.items()
+            if isinstance(score, dict)
+        }
+        return {"scores": told} if told else {}
+
+    def _attached(self, text: str) -> str:
+        """The text that stands in the sample's attachments instead of here."""
+        if not text.startswith(_ATTACHED):
+            return text
+        if self._texts is None:
+            self._texts = or_none(decode_object, self._sample.attachments) or {}
+        found = self._texts.get(text.removeprefix(_ATTACHED))
+        return found if isinstance(found, str) else text
+
+    def _tell_events(self) -> None:
+        """Every event in order of time; what ends is told when it ended."""
+        self._spans = {
+            event.id: Span(event.type, event.name, event.parent_id)
+            for event, _ in self._events
+            if event.event == "span_begin" and type(event.id) is str
+        }
+        self._happened = []
+        steps: list[Any] = []
+        instant = 0
+        tools = ToolSpans(self._spans)
+        for order, (event, within) in enumerate(self._events):
+            if event.event == "step":
+                (steps.append(event.type) if event.action == "begin" else steps and steps.pop())
+            if event.event not in _TOLD:
+                continue
+            instant = local_instant(event.timestamp) or instant
+            by_verifier = "scorer" in steps or self._is_in(event.span_id, "scorer")
+            place = tools.of_tool(event) if event.event == "tool" else within or self._tool_of(event)
+            self._note(event, instant, order, place, by_verifier)
+        for happened in sorted(self._happened, key=lambda one: one[:2]):
+            self._story.at(happened.instant)
+            happened.tell()
+
+    def _note(self, event: Event, instant: int, order: int, place: Any, by_verifier: bool) -> None:
+        """What the event tells, and when; `place` is the tool that it belongs to."""
+        if event.event == "model":
+            self._at(instant, order, partial(self._tell_model, event, str(order), by_verifier))
+        elif event.event == "tool":
+            call_id = text_or_none(event.id) or f"call {order}"
+            self._at(instant, order, partial(self._tell_tool, event, call_id, by_verifier))
+            if event.pending is not True and not by_verifier:
+                ended = max(local_instant(event.completed) or instant, instant)
+                self._at(ended, order, partial(self._tell_tool_end, event, call_id, place, ended - instant))
+        elif event.event == "sandbox" and event.action in _SANDBOX:
+            code = or_none(msgspec.json.decode, event.result)
+            if event.action == "exec" and place is not None:
+                self._exit_codes.setdefault(place, []).append(code)
+            self._at(instant, order, partial(self._tell_sandbox, event, code, str(order), place, by_verifier))
+        elif event.event == "approval":
+            self._at(instant, order, partial(self._tell_approval, event, str(order)))
+        elif event.event == "sample_limit":
+            self._limit_told = True
+            self._at(instant, order, partial(self._tell_limit, event.type, event.limit, event.message))
+
+    def _at(self, instant: int, order: int, tell: Callable[[], None]) -> None:
+        self._happened.append(_Happened(instant, order, tell))
+
+    def _is_in(self, span_id: Any, span_type: str) -> bool:
+        return any(span.type == span_type for _, span in self._enclosing(span_id))
+
+    def _tool_of(self, event: Event) -> Any:
+        """The nearest tool around an event."""
+        return next((key for key, span in self._enclosing(event.span_id) if span.type == "tool"), None)
+
+    def _enclosing(self, span_id: Any) -> Iterator[tuple[Any, Span]]:
+        for _ in range(DEPTH_LIMIT):
+            span = self._spans.get(span_id) if type(span_id) is str else None
+            if span is None:
+                return
+            yield span_id, span
+            span_id = span.parent
+
+    def _tell_model(self, event: Event, key: str, by_verifier: bool) -> None:
+        output = or_none(decode_output, event.output) or Output()
+        model = text_or_none(event.model)
+        if event.pending is True or (event.error and not isinstance(output.usage, dict)):
+            error = text_or_none(event.error) or "no answer is recorded"
+            failure = {"model": model, "error": cut(error, TEXT_LIMIT)}
+            self._story.tell("run.api_error", failure, key, actor="system", severity="warn")
+            return
+        from_cache = event.cache == "read"
+        used = Usage(fresh=0, output=0, cost=0.0) if from_cache else usage_of(output.usage, model)
+        more = {
+            "duration_ms": milliseconds_of(event.working_time, output.time),
+            "retries": count_of(event.retries) or None,
+            "role": text_or_none(event.role),
+            "from_cache": True if from_cache else None,
+        }
+        if by_verifier:
+            payload: dict[str, Any] = {"model": model, **counters_of(used), **more}
+            self._story.tell("verifier.llm_call", payload, key, summary=model or "", actor="system")
+            return
+        self._story.model_call(key, model, used, **more)
+        said = output.choices[0].message if output.choices else None
+        if said is not None:
+            self._story.said(False, self._attached(text_of(said.content)), key)
+
+    def _tell_tool(self, event: Event, call_id: str, by_verifier: bool) -> None:
+        tool = text_or_none(event.function) or "tool"
+        if by_verifier:
+            payload = {"command": tool, "call_id": call_id, "arguments": cut_arguments(event.arguments)}
+            self._story.tell("verifier.command", payload, call_id, summary=tool, actor="system")
+            return
+        self._story.begin(call_id, tool, arguments_told(tool, event.arguments))
+
+    def _tell_tool_end(self, event: Event, call_id: str, place: Any, nanoseconds: int) -> None:
+        error = event.error if isinstance(event.error, dict) else None
+        if error and error.get("type") == "approval":
+            self._tell_refusal(call_id, text_or_none(event.function) or "tool", error)
+            return
+        codes = self._exit_codes.get(place, []) if event.function in _ONE_COMMAND else []
+        code = codes[0] if len(codes) == 1 and type(codes[0]) is int else None
+        self._end(call_id, error, code, nanoseconds // 1_000_000)
+
+    def _end(
+        self, call_id: str, error: dict[str, Any] | None, code: int | None, milliseconds: int | None
+    ) -> None:
+        words = None
+        if error is not None:
+            words = self._attached(text_or_none(error.get("message")) or str(error.get("type") or ""))
+            code = code or None  # a tool that failed is no success because its command worked
+        self._story.end(call_id, exit_code=code, error=words, duration_ms=milliseconds)
+
+    def _tell_refusal(self, call_id: str, tool: str, error: dict[str, Any]) -> None:
+        if call_id in self._refused:
+            return
+        self._refused.add(call_id)
+        payload = {
+            "credential_id": tool,
+            "decision": "deny",
+            "call_id": call_id,
+            "reason": text_or_none(error.get("message")),
+        }
+        about = {"summary": f"{tool} was refused", "actor": "keeper", "severity": "warn"}
+        self._story.tell("keeper.decision", payload, call_id, **about)
+
+    def _tell_approval(self, event: Event, key: str) -> None:
+        call = or_none(decode_object, event.call) or {}
+        call_id, tool = text_or_none(call.get("id")), text_or_none(call.get("function")) or "tool"
+        payload = {
+            "credential_id": tool,
+            "call_id": call_id,
+            "approver": text_or_none(event.approver),
+            "reason": text_or_none(event.explanation),
+        }
+        if event.decision in _ALLOWED:
+            payload["decision"] = "allow"
+            self._story.tell("keeper.decision", payload, key, summary=f"{tool} was allowed", actor="keeper")
+        elif event.decision in _DENIED:
+            self._refused.add(call_id or "")
+            payload["decision"] = "deny"
+            about = {"summary": f"{tool} was refused", "actor": "keeper", "severity": "warn"}
+            self._story.tell("keeper.decision", payload, key, **about)
+        else:
+            self._story.tell("approval.escalated", payload, key, summary=tool, actor="keeper")
+
+    def _tell_sandbox(self, event: Event, code: Any, key: str, place: Any, by_verifier: bool) -> None:
+        """A command of the solver's own is a step; those of a tool are how that tool works."""
+        command = text_or_none(event.cmd)
+        exit_code = code if type(code) is int else None
+        of_solver = place is None and not by_verifier and not self._is_in(event.span_id, "init")
+        if event.action == "exec" and command and of_solver:
+            call_id = f"sandbox {key}"
+            self._story.begin(call_id, "shell", {"command": command})
+            self._story.end(call_id, exit_code=exit_code)
+            return
+        payload = {
+            "cmd": [cut(command, TEXT_LIMIT)] if command else None,
+            "file": text_or_none(event.file),
+            "exit_code": exit_code,
+        }
+        self._story.tell(f"sandbox.{event.action}", payload, key, summary=command or "", actor="system")
+
+    def _tell_limit(self, kind: Any, limit: Any, message: Any) -> None:
+        payload = {
+            "limit_kind": text_or_none(kind),
+            "limit": limit if type(limit) in (int, float) else None,
+            "reason": text_or_none(message),
+        }
+        about = {"summary": f"the limit of {kind} was reached", "actor": "system", "severity": "warn"}
+        self._story.tell("budget.exceeded", payload, "limit", **about)
+
+    def _tell_messages(self) -> None:
+        """A log without events: the conversation, a minute a message."""
+        messages = or_none(decode_messages, self._sample.messages) or []
+        started: set[str] = set()
+        for index, message in enumerate(messages):
+            self._story.at((index + 2) * MINUTE)
+            text = self._attached(text_of(message.content))
+            if message.role == "assistant":
+                self._story.model_call(str(index), message.model or self._evaluation.model)
+            if message.role in ("assistant", "user"):
+                self._story.said(message.role == "user", text, str(index))
+            for number, call in enumerate(calls_of(message)):
+                call_id = text_or_none(call.get("id")) or f"call {index}.{number}"
+                started.add(call_id)
+                tool = text_or_none(call.get("function")) or "tool"
+                self._story.begin(call_id, tool, arguments_told(tool, call.get("arguments")))
+            if message.role == "tool":
+                self._tell_result(message, f"call {index}", started)
+
+    def _tell_result(self, message: Message, key: str, started: set[str]) -> None:
+        call_id = text_or_none(message.tool_call_id) or key
+        tool = text_or_none(message.function) or "tool"
+        if call_id not in started:
+            self._story.begin(call_id, tool)
+        started.discard(call_id)
+        error = message.error if isinstance(message.error, dict) else None
+        if error and error.get("type") == "approval":
+            self._tell_refusal(call_id, tool, error)
+        else:
+            self._end(call_id, error, None, None)
+
+    def _tell_end(self) -> None:
+        """The harness's word where it stopped the sample, and that of the first scorer."""
+        limit = self._sample.limit if isinstance(self._sample.limit, dict) else None
+        error = self._sample.error if isinstance(self._sample.error, dict) else None
+        if limit and not self._limit_told:
+            self._tell_limit(limit.get("type"), limit.get("limit"), None)
+        if error:
+            payload = {"error": cut(text_or_none(error.get("message")) or "the sample failed", TEXT_LIMIT)}
+            self._story.tell("run.failed", payload, "error", actor="system", severity="error")
+        reward = reward_of(self._sample.scores)
+        finished = self._finished() if reward is None and not error and not limit else False
+        if error or limit or reward is not None or finished:
+            solved = finished or (reward is not None and reward >= _SOLVED)
+            self._story.goal("completed" if solved else "failed")
+        if error:
+            self._story.outcome("failed", "harness")
+        elif limit:
+            kind = limit.get("type")
+            self._story.outcome(
+                _LIMITS.get(kind, "limit_reached") if isinstance(kind, str) else "limit_reached", "harness"
+            )
+        if reward is not None:
+            self._story.outcome("succeeded" if reward >= _SOLVED else "failed", "verifier", reward)
+        elif finished:
+            self._story.outcome("succeeded", "agent")
+
+    def _finished(self) -> bool:
+        """Whether the agent came to an end by itself, which is its own word and nobody else's."""
+        output = or_none(decode_output, self._sample.output)
+        return bool(output and output.choices and output.choices[0].stop_reason == "stop")
