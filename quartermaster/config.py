@@ -5,6 +5,7 @@ the working directory, else from `config.toml` in the home folder, else it has i
 nobody knows and a value of the wrong type are errors: a typing mistake must not become a default.
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.core.comparison import Profile
+from quartermaster.core.pricing import OwnPrices, own_prices_of
+from quartermaster.core.secrets import Masker
 from quartermaster.errors import ConfigurationError
 
 PROJECT_FILE: Final = "quartermaster.toml"
@@ -47,12 +50,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inbox: tuple[Inbox, ...]
     eval_deadline_seconds: float
     eval_concurrency: int
+    eval_price_file: Path | None
     eval_thresholds_tool_success_drop: float
     eval_thresholds_steps_rise: float
     eval_thresholds_cost_rise: float
     eval_thresholds_hallucinations_rise: int
     ingest_scan_seconds: float
     ingest_line_limit_bytes: int
+    ingest_mask_secrets: bool
+    ingest_secret_patterns: tuple[str, ...]
     http_body_limit_bytes: int
     http_allowed_hosts: tuple[str, ...]
 
@@ -127,6 +133,10 @@ def _accept_texts(value: Any) -> tuple[str, ...]:
     return tuple(_accept_text(item) for item in value)
 
 
+def _accept_path(value: Any) -> Path:
+    return Path(_accept_text(value))
+
+
 def _words(*words: str) -> Kind:
     def accept(value: Any) -> str:
         if value not in words:
@@ -143,9 +153,10 @@ def _accept_inboxes(value: Any) -> tuple[Inbox, ...]:
 
 
 def _accept_inbox(item: Any) -> Inbox:
-    if type(item) is not dict or not {"path"} <= set(item) <= {"path", "workspace"}:
+    if type(item) is not dict or not {"path"} <= set(item) <= {"path", "workspace", "mask_secrets"}:
         raise ValueError
-    return Inbox(Path(_accept_text(item["path"])), _accept_text(item.get("workspace", "local")))
+    path, workspace = _accept_text(item["path"]), _accept_text(item.get("workspace", "local"))
+    return Inbox(Path(path), workspace, _accept_boolean(item.get("mask_secrets", True)))
 
 
 def _parse_texts(text: str) -> list[str]:
@@ -158,9 +169,12 @@ def _parse_inboxes(text: str) -> list[dict[str, str]]:
 
 _BOOLEAN: Final = Kind("true or false", _accept_boolean, _parse_boolean)
 _TEXT: Final = Kind("a text", _accept_text, str)
+_PATH: Final = Kind("the path of a file", _accept_path, str)
 _TEXTS: Final = Kind("a list of texts", _accept_texts, _parse_texts)
 _INBOXES: Final = Kind(
-    "a list of tables with `path` and, if wanted, `workspace`", _accept_inboxes, _parse_inboxes
+    "a list of tables with `path` and, if wanted, `workspace` and `mask_secrets`",
+    _accept_inboxes,
+    _parse_inboxes,
 )
 
 _MEBIBYTE: Final = 2**20
@@ -175,6 +189,7 @@ SETTINGS: Final = (
     Setting("inbox", (), _INBOXES, "folders that are watched beside the home's own inbox"),
     Setting("eval.deadline_seconds", 600.0, _number(above=0, most=86_400), "how long one run may take"),
     Setting("eval.concurrency", 2, _integer(1, 64), "runs at the same time"),
+    Setting("eval.price_file", None, _PATH, "prices that go before the catalogue's (TOML or JSON)"),
     Setting(
         "eval.thresholds.tool_success_drop",
         0.05,
@@ -201,6 +216,10 @@ SETTINGS: Final = (
         _integer(1024, 2**30),
         "a longer line is rejected",
     ),
+    Setting(
+        "ingest.mask_secrets", True, _BOOLEAN, "masks keys, tokens and passwords before anything is kept"
+    ),
+    Setting("ingest.secret_patterns", (), _TEXTS, "regular expressions of further secrets to mask"),
     Setting(
         "http.body_limit_bytes",
         16 * _MEBIBYTE,
@@ -253,6 +272,29 @@ def profile_of(settings: Settings) -> Profile:
         total_cost_usd=settings.eval_thresholds_cost_rise,
         hallucinations=settings.eval_thresholds_hallucinations_rise,
     )
+
+
+def masker_of(settings: Settings) -> Masker | None:
+    """What masks secrets; None where that is switched off."""
+    return Masker(settings.ingest_secret_patterns) if settings.ingest_mask_secrets else None
+
+
+def own_prices(settings: Settings) -> OwnPrices:
+    """The user's own prices, as their file is now."""
+    path = settings.eval_price_file
+    if path is None:
+        return OwnPrices()
+    try:
+        text = path.read_bytes()
+        document = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text.decode())
+        return own_prices_of(document, hashlib.sha256(text).hexdigest()[:12])
+    except OSError as error:
+        raise ConfigurationError(f"price file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigurationError(f"price file {path} is not valid {kind}: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"price file {path}: {error}") from error
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -318,8 +360,10 @@ def _accepted(setting: Setting, value: Any, place: str, base: Path) -> Any:
         accepted = setting.kind.accept(value)
     except ValueError as error:
         raise _refused(setting, value, place) from error
+    if setting.kind is _PATH:
+        return _absolute(accepted, base)
     if setting.kind is _INBOXES:
-        return tuple(Inbox(_absolute(inbox.path, base), inbox.workspace) for inbox in accepted)
+        return tuple(msgspec.structs.replace(one, path=_absolute(one.path, base)) for one in accepted)
     return accepted
 
 

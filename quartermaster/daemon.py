@@ -19,7 +19,8 @@ from litestar import Litestar
 from quartermaster import __version__, logs
 from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
-from quartermaster.config import Settings, profile_of
+from quartermaster.config import Settings, masker_of, own_prices, profile_of
+from quartermaster.core.pricing import OwnPrices
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
@@ -43,6 +44,7 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> None:
+    prices = own_prices(settings)
     home = Home(settings.home)
     home.create()
     async with AsyncExitStack() as stack:
@@ -53,7 +55,7 @@ async def _serve(settings: Settings) -> None:
         stop = anyio.Event()
         health = Health(database, stop)
         tasks = await stack.enter_async_context(_stoppable_tasks(stop))
-        supervisor = _supervisor(database, settings)
+        supervisor = _supervisor(database, settings, prices)
         await tasks.start(keep_running, "supervisor", supervisor.run, health)
         stack.push_async_callback(supervisor.stop)
         ingester = _ingester(database, home, settings)
@@ -68,8 +70,10 @@ async def _serve(settings: Settings) -> None:
             stopping=stop,
             host=host,
             port=port,
+            prices=prices,
             allowed_hosts=settings.http_allowed_hosts,
             body_limit_bytes=settings.http_body_limit_bytes,
+            masker=masker_of(settings),
         )
         await stack.enter_async_context(_http(tasks, make_application(services), listener))
         stack.enter_context(_announced(home, url_of(listener)))
@@ -82,10 +86,11 @@ async def _serve(settings: Settings) -> None:
     _log.info("stopped")
 
 
-def _supervisor(database: Database, settings: Settings) -> Supervisor:
+def _supervisor(database: Database, settings: Settings, prices: OwnPrices) -> Supervisor:
     return Supervisor(
         database,
         profile=profile_of(settings),
+        prices=prices,
         concurrency=settings.eval_concurrency,
         deadline_seconds=settings.eval_deadline_seconds,
     )
@@ -95,9 +100,10 @@ def _ingester(database: Database, home: Home, settings: Settings) -> Ingester:
     return Ingester(
         database,
         home.inbox,
-        [Inbox(inbox.path, inbox.workspace) for inbox in settings.inbox],
+        [Inbox(inbox.path, inbox.workspace, inbox.mask_secrets) for inbox in settings.inbox],
         scan_seconds=settings.ingest_scan_seconds,
         line_limit_bytes=settings.ingest_line_limit_bytes,
+        masker=masker_of(settings),
     )
 
 

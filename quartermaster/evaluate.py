@@ -4,15 +4,17 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Final, TypeVar
 
 import msgspec
 
 from quartermaster.core.assessment import Assessment, Assessor, Row
+from quartermaster.core.catalogue import PACKAGE
 from quartermaster.core.comparison import Divergence, Profile, compare, first_divergence
 from quartermaster.core.metrics import Metric
+from quartermaster.core.pricing import OwnPrices, PriceBook
 from quartermaster.core.report import (
     RegressionReport,
     ReplayReport,
@@ -41,6 +43,7 @@ Check = Callable[[], None]
 """Asked between pages; raises what ends the evaluation."""
 
 _DRIFT_SEED: Final = 0
+_NO_OWN_PRICES: Final = OwnPrices()
 _TEXTS_LIMIT: Final = 50_000
 _PAGE: Final = 1024
 """Rows at a time: few enough to stay in the processor's cache until they are judged."""
@@ -64,21 +67,37 @@ def nothing_to_check() -> None:
 
 
 def assess_mission(
-    connection: Connection, workspace: int, mission_id: str, seed: int, *, check: Check
+    connection: Connection,
+    workspace: int,
+    mission_id: str,
+    seed: int,
+    *,
+    check: Check,
+    prices: OwnPrices = _NO_OWN_PRICES,
+    check_costs: bool = False,
 ) -> Assessment:
     """One mission judged alone, in one pass over its rows; raises NotFound where it is gone."""
-    assessor = Assessor(texts := Texts(connection), seed)
+    assessor = Assessor(texts := Texts(connection), seed, PriceBook(prices), check_costs=check_costs)
     for page in _pages(connection, _mission_key(connection, workspace, mission_id), texts, check):
         assessor.add(page)
     return assessor.result()
 
 
 def replay_mission(
-    connection: Connection, workspace: int, mission_id: str, seed: int, *, run_id: str, check: Check
+    connection: Connection,
+    workspace: int,
+    mission_id: str,
+    seed: int,
+    *,
+    run_id: str,
+    check: Check,
+    prices: OwnPrices = _NO_OWN_PRICES,
 ) -> ReplayReport:
     """The report of a replay: what was recorded, put together again; no agent runs."""
-    assessment = assess_mission(connection, workspace, mission_id, seed, check=check)
-    return replay_report(assessment, run_id=run_id, mission_id=mission_id)
+    assessment = assess_mission(
+        connection, workspace, mission_id, seed, check=check, prices=prices, check_costs=True
+    )
+    return replay_report(assessment, run_id=run_id, mission_id=mission_id, prices=edition_of(prices))
 
 
 def compare_missions(
@@ -90,10 +109,15 @@ def compare_missions(
     *,
     run_id: str,
     check: Check,
+    prices: OwnPrices = _NO_OWN_PRICES,
 ) -> RegressionReport:
     """The report of a pair. Only missions whose signatures differ are walked again, up to where they part."""
-    baseline = assess_mission(connection, workspace, baseline_id, _DRIFT_SEED, check=check)
-    candidate = assess_mission(connection, workspace, candidate_id, _DRIFT_SEED, check=check)
+    baseline, candidate = (
+        assess_mission(
+            connection, workspace, mission_id, _DRIFT_SEED, check=check, prices=prices, check_costs=True
+        )
+        for mission_id in (baseline_id, candidate_id)
+    )
     divergence = None
     if baseline.signature != candidate.signature:
         divergence = _divergence(connection, workspace, baseline_id, candidate_id, check)
@@ -104,13 +128,34 @@ def compare_missions(
         run_id=run_id,
         baseline_mission_id=baseline_id,
         candidate_mission_id=candidate_id,
+        prices=edition_of(prices),
     )
 
 
-def outcome_of(connection: Connection, run: Run, profile: Profile, *, check: Check) -> Outcome:
+@lru_cache(maxsize=1)
+def _catalogue() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only who writes a report names it
+
+    return f"{PACKAGE} {version(PACKAGE)}"
+
+
+def edition_of(prices: OwnPrices) -> str:
+    """Which price lists costs are computed from."""
+    own = "" if prices.digest is None else f"the price file sha256:{prices.digest}, then "
+    return own + _catalogue()
+
+
+def outcome_of(
+    connection: Connection,
+    run: Run,
+    profile: Profile,
+    *,
+    check: Check,
+    prices: OwnPrices = _NO_OWN_PRICES,
+) -> Outcome:
     """Evaluate a claimed run on one state of the database. Every failure becomes a sentence for people."""
     try:
-        return _evaluate(connection, run, profile, check)
+        return _evaluate(connection, run, profile, check, prices)
     except Stopped as stopped:
         return Failed(reason=stopped.reason, message=str(stopped))
     except (NotFound, RunFailed) as error:
@@ -128,6 +173,7 @@ def execute_here(
     *,
     profile: Profile,
     deadline_seconds: float,
+    prices: OwnPrices = _NO_OWN_PRICES,
     now: Callable[[], int] = time.time_ns,
 ) -> Run:
     """Claim exactly this run in this process and finish it; the run as it stands after that.
@@ -142,7 +188,8 @@ def execute_here(
         check = _Watch(database, run, deadline_seconds)
         try:
             outcome = database.read_blocking(
-                lambda connection: outcome_of(connection, run, profile, check=check), float("inf")
+                lambda connection: outcome_of(connection, run, profile, check=check, prices=prices),
+                float("inf"),
             )
         except BaseException:
             stopped = Failed(reason=CANCELLED, message="the program that ran it was stopped")
@@ -155,10 +202,18 @@ def execute_here(
     return found
 
 
-def _evaluate(connection: Connection, run: Run, profile: Profile, check: Check) -> Completed:
+def _evaluate(
+    connection: Connection, run: Run, profile: Profile, check: Check, prices: OwnPrices
+) -> Completed:
     if run.kind == REPLAY and run.mission_id is not None:
         report = replay_mission(
-            connection, run.workspace, run.mission_id, run.seed, run_id=run.run_id, check=check
+            connection,
+            run.workspace,
+            run.mission_id,
+            run.seed,
+            run_id=run.run_id,
+            check=check,
+            prices=prices,
         )
         return _completed_replay(report)
     if (
@@ -175,6 +230,7 @@ def _evaluate(connection: Connection, run: Run, profile: Profile, check: Check) 
                 profile,
                 run_id=run.run_id,
                 check=check,
+                prices=prices,
             )
         )
     raise RunFailed(f"a run of kind {run.kind!r} cannot be evaluated by this version")

@@ -23,6 +23,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from quartermaster.core.comparison import Profile
+from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.run import (
     CANCELLED,
     DEADLINE_EXCEEDED,
@@ -271,6 +272,7 @@ class Supervisor:
         database: Database,
         *,
         profile: Profile,
+        prices: OwnPrices | None = None,
         concurrency: int = 2,
         deadline_seconds: float = 600.0,
         grace_seconds: float = 1.5,
@@ -283,6 +285,7 @@ class Supervisor:
         self.boot_id = boot_id or secrets.token_hex(8)
         self._database = database
         self._profile = profile
+        self._prices = prices or OwnPrices()
         self._concurrency = concurrency
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
@@ -434,7 +437,7 @@ class Supervisor:
                 self.wake()
 
     async def _evaluate(self, run: Run) -> Outcome:
-        request = msgspec.json.encode({"run": run, "profile": self._profile})
+        request = msgspec.json.encode({"run": run, "profile": self._profile, "prices": self._prices})
         death = ""
         for _ in range(_TRIES):
             try:

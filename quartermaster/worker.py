@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from quartermaster.core.comparison import Profile
+from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.run import Outcome, Run
 from quartermaster.evaluate import nothing_to_check, outcome_of
 from quartermaster.store.database import Connection, closing_connection
@@ -23,10 +24,11 @@ _NICENESS: Final = 10
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One line of input: the claimed run and the thresholds it is judged by."""
+    """One line of input: the claimed run, the thresholds it is judged by and the user's own prices."""
 
     run: Run
     profile: Profile
+    prices: OwnPrices = OwnPrices()
 
 
 def main(database: Path) -> int:
@@ -53,7 +55,9 @@ def main(database: Path) -> int:
 def _on_one_state(connection: Connection, request: Request) -> Outcome:
     connection.execute("begin")
     try:
-        return outcome_of(connection, request.run, request.profile, check=nothing_to_check)
+        return outcome_of(
+            connection, request.run, request.profile, check=nothing_to_check, prices=request.prices
+        )
     finally:
         connection.execute("rollback")
 

@@ -112,13 +112,14 @@ async def list_missions(request: Call) -> Answer:
 async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     """One mission judged alone: metrics, failure modes with their steps, signatures, and its sources."""
     workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
+    prices = services_of(request).prices
 
     def look_up(connection: Connection) -> dict[str, Any] | None:
         mission = missions.find_mission(connection, workspace, wanted)
         if mission is None:
             return None
         assessment = evaluate.assess_mission(
-            connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check
+            connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check, prices=prices
         )
         return mission_detail(
             mission,

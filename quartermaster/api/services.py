@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from quartermaster.core.pricing import OwnPrices
+
 if TYPE_CHECKING:
     from quartermaster.inbox import Ingester
     from quartermaster.jobs import Supervisor
@@ -28,6 +30,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     stopping: anyio.Event
     host: str
     port: int
+    prices: OwnPrices = OwnPrices()
+    masker: Masker | None = BUILT_IN_MASKER
     allowed_hosts: tuple[str, ...] = ()
     body_limit_bytes: int = 16 * 1024 * 1024
     heartbeat_seconds: float = 15.0

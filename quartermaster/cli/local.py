@@ -14,7 +14,7 @@ from quartermaster import logs
 from quartermaster.api.rows import mission_detail, mission_row
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
-from quartermaster.config import Settings, profile_of
+from quartermaster.config import Settings, masker_of, own_prices, profile_of
 from quartermaster.core.journal import parse_instant
 from quartermaster.core.run import Run
 from quartermaster.core.run import row as run_row
@@ -63,11 +63,15 @@ class Local:
         return islice(self._paged(missions.list_missions, chosen, mission_row, "rows"), limit)
 
     def mission(self, mission_id: str) -> Row:
+        prices = own_prices(self._settings)
+
         def find(connection: Connection) -> Row:
             mission = missions.find_mission(connection, self._workspace, mission_id)
             if mission is None:
                 raise NotFound(f"no mission {mission_id!r}")
-            assessment = assess_mission(connection, self._workspace, mission_id, 0, check=nothing_to_check)
+            assessment = assess_mission(
+                connection, self._workspace, mission_id, 0, check=nothing_to_check, prices=prices
+            )
             return mission_detail(
                 mission,
                 assessment,
@@ -134,6 +138,7 @@ class Local:
             paths,
             lambda progress: on_progress(_told(progress)),
             line_limit_bytes=self._settings.ingest_line_limit_bytes,
+            masker=masker_of(self._settings),
         )
         return [msgspec.to_builtins(ledger) for ledger in ledgers]
 
@@ -175,6 +180,7 @@ class Local:
                 self._workspace,
                 run.run_id,
                 profile=profile_of(self._settings),
+                prices=own_prices(self._settings),
                 deadline_seconds=self._settings.eval_deadline_seconds,
             )
         return self.run(run.run_id)

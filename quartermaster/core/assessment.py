@@ -5,10 +5,12 @@ windows of the last two minutes.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b, sha256
 from itertools import islice
+from operator import itemgetter
 from struct import pack
 from typing import Any, Final, Literal, NamedTuple
 
@@ -33,6 +35,7 @@ from quartermaster.core.trajectory import (
     OUTPUT_BLOCKED,
     RUNNING_WORDS,
     STATUS_CHANGE,
+    terms_of,
     text_template,
 )
 
@@ -53,6 +56,7 @@ _CASCADE_LENGTH: Final = 4
 _QUESTIONS: Final = 3
 _WARN: Final = 2
 
+_TERMS: Final = itemgetter(16)
 _PAGE: Final = 4096
 _CACHE_LIMIT: Final = 16_384
 _KINDS: Final = range(max(ENTRY_TYPE_OF_KIND) + 1)
@@ -81,6 +85,19 @@ class Finding(msgspec.Struct, frozen=True):
     step: int
 
 
+class CostCheck(msgspec.Struct, frozen=True):
+    """What was recorded and what the list price would be, in picodollars, of calls that have both."""
+
+    calls: int
+    recorded: int
+    listed: int
+
+    @property
+    def differs(self) -> bool:
+        """By more than two in a hundred of the recorded sum."""
+        return 50 * abs(self.listed - self.recorded) > abs(self.recorded)
+
+
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """What can be said of one mission. Instants are those of the first and the last row."""
 
@@ -98,6 +115,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     decisions_denied: int
     first_instant: int | None
     last_instant: int | None
+    cost_check: CostCheck | None = None
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -257,9 +275,13 @@ class Assessor:
     """Judges one mission: `add` its rows in order, as many at a time as suits, then ask for the `result`.
 
     Between two calls of `add` the caller may look at its deadline; a result may be asked for at any time.
+    With `check_costs` recorded costs are held against list prices, which takes the catalogue.
     """
 
-    def __init__(self, texts: Texts, seed: int = 0, price: Price = list_price) -> None:
+    def __init__(
+        self, texts: Texts, seed: int = 0, price: Price = list_price, *, check_costs: bool = False
+    ) -> None:
+        self._check_costs = check_costs
         self._texts = texts
         self._seed = seed
         self._price = price
@@ -305,6 +327,11 @@ class Assessor:
             decisions_denied=tally.decisions_denied,
             first_instant=self._first_instant,
             last_instant=self._last_instant,
+            cost_check=CostCheck(
+                tally.calls_with_both_costs, tally.recorded_where_both, tally.listed_where_both
+            )
+            if tally.calls_with_both_costs
+            else None,
         )
 
     def _final_tally(self) -> Tally:
@@ -331,7 +358,7 @@ class Assessor:
         ends = 0
         index = self._tally.steps
         for row in page:
-            instant, kind, tool, success, _, _, _, _, _, _, _, _, pairing, _, argument = row
+            instant, kind, tool, success, _, _, _, _, _, _, _, _, pairing, _, argument, _, _ = row
             if kind == MODEL_CALL:
                 calls.append(row)
             elif kind in _COMMANDS:
@@ -397,22 +424,48 @@ class Assessor:
         tally.calls_with_recorded_cost += len(costs)
         tally.cost += sum(costs)
         self._call_ledgers.update([row[13] for row in calls if row[13] is not None])
+        self._add_calls_not_billed(calls)
         if len(costs) < len(calls):
             self._price_calls([row for row in calls if row[10] is None])
+        if self._check_costs and costs:
+            self._check_recorded_costs([row for row in calls if row[10] is not None])
+
+    def _add_calls_not_billed(self, calls: list[Row]) -> None:
+        for key, count in Counter(map(_TERMS, calls)).items():
+            unbilled = terms_of(text_of(self._texts, key)).unbilled
+            if unbilled is not None:
+                self._tally.calls_not_billed += count
+                self._tally.unbilled |= {unbilled}
 
     def _price_calls(self, calls: list[Row]) -> None:
         for row in calls:
-            cost = self._price(
-                text_of(self._texts, row[2]),
-                fresh=row[6],
-                output=row[7],
-                cache_read=row[8],
-                cache_write=row[9],
-                instant=row[0],
-            )
+            cost = self._list_price(row)
             if cost is not None:
                 self._tally.cost += cost
                 self._tally.calls_with_list_price += 1
+
+    def _check_recorded_costs(self, calls: list[Row]) -> None:
+        tally = self._tally
+        for row in calls:
+            if row[6] is None or row[7] is None or terms_of(text_of(self._texts, row[16])).unbilled:
+                continue
+            listed = self._list_price(row)
+            if listed is not None:
+                tally.calls_with_both_costs += 1
+                tally.recorded_where_both += row[10]
+                tally.listed_where_both += listed
+
+    def _list_price(self, row: Row) -> int | None:
+        return self._price(
+            text_of(self._texts, row[2]),
+            fresh=row[6],
+            output=row[7],
+            cache_read=row[8],
+            cache_write=row[9],
+            instant=row[0],
+            cache_write_1h=row[15],
+            terms=text_of(self._texts, row[16]) or None,
+        )
 
     def _add_costs(self, costs: list[Row]) -> None:
         """A cost whose model call has gone by is dropped; any other waits for it until the end."""

@@ -33,9 +33,14 @@ class Tally(msgspec.Struct, kw_only=True):
     tokens: int = 0
     calls_with_recorded_cost: int = 0
     calls_with_list_price: int = 0
+    calls_not_billed: int = 0
+    calls_with_both_costs: int = 0
+    recorded_where_both: int = 0
+    listed_where_both: int = 0
     charges_without_call: int = 0
     cost: int = 0
     hallucinations: int = 0
+    unbilled: frozenset[str] = frozenset()
     goal_index: int | None = None
     running: bool = False
     assignments_before_running: int = 0
@@ -68,7 +73,10 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One metric of one mission. A `value` of None cannot be said, and `reason` says why."""
+    """One metric of one mission. A `value` of None cannot be said, and `reason` says why.
+
+    Beside a value the `reason` tells what makes it smaller than one would think.
+    """
 
     name: str
     value: int | float | tuple[str, ...] | None
@@ -177,7 +185,7 @@ def total_cost_usd(tally: Tally) -> Reading:
     dollars = float(Decimal(tally.cost) / PICODOLLARS)
     source = _cost_source(tally)
     if coverage.full:
-        return Reading(dollars, coverage, source)
+        return Reading(dollars, coverage, source, _not_billed(tally))
     unknown = tally.model_calls - priced
     reason = f"the cost of {unknown} of {tally.model_calls} model calls is unknown"
     return Reading(None, coverage, source, reason, dollars)
@@ -192,6 +200,13 @@ def hallucinations(tally: Tally) -> Reading:
 @metric(unit="modes", direction="lower is better")
 def failure_modes(tally: Tally) -> Reading:
     return Reading(tally.failure_modes, Coverage(tally.steps, tally.steps))
+
+
+def _not_billed(tally: Tally) -> str | None:
+    if not tally.calls_not_billed:
+        return None
+    why = " and ".join(sorted(tally.unbilled))
+    return f"{tally.calls_not_billed} of {tally.model_calls} model calls are not billed singly: {why}"
 
 
 def _cost_source(tally: Tally) -> Source:

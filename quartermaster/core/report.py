@@ -4,6 +4,7 @@ Both follow from their arguments alone, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from quartermaster.core.assessment import Assessment, Finding, Layers
 from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, StepName, Verdict, dollars
 from quartermaster.core.journal import format_instant
 from quartermaster.core.metrics import Metric
+from quartermaster.core.trajectory import PICODOLLARS
 
 SCHEMA: Final = 1
 OBSERVATIONAL: Final = (
@@ -46,6 +48,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     result: Literal["ok"] = "ok"
     mission: MissionReport
+    prices: str | None = None
     notes: tuple[str, ...]
 
 
@@ -65,18 +68,23 @@ class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     drift: Drift
     baseline: MissionReport
     candidate: MissionReport
+    prices: str | None = None
     notes: tuple[str, ...]
 
 
 Report = ReplayReport | RegressionReport
 
 
-def replay_report(assessment: Assessment, *, run_id: str, mission_id: str) -> ReplayReport:
+def replay_report(
+    assessment: Assessment, *, run_id: str, mission_id: str, prices: str | None = None
+) -> ReplayReport:
+    """`prices` names the edition of the price lists."""
     return ReplayReport(
         run_id=run_id,
         seed=assessment.seed,
         mission=_mission(assessment, mission_id),
-        notes=(*_coverage_notes(assessment), OBSERVATIONAL),
+        prices=prices,
+        notes=(*_coverage_notes(assessment), *_cost_notes(assessment), OBSERVATIONAL),
     )
 
 
@@ -88,6 +96,7 @@ def regression_report(
     run_id: str,
     baseline_mission_id: str,
     candidate_mission_id: str,
+    prices: str | None = None,
 ) -> RegressionReport:
     return RegressionReport(
         run_id=run_id,
@@ -103,7 +112,13 @@ def regression_report(
         drift=comparison.drift,
         baseline=_mission(baseline, baseline_mission_id),
         candidate=_mission(candidate, candidate_mission_id),
-        notes=(*comparison.notes, OBSERVATIONAL),
+        prices=prices,
+        notes=(
+            *comparison.notes,
+            *(f"baseline: {note}" for note in _cost_notes(baseline)),
+            *(f"candidate: {note}" for note in _cost_notes(candidate)),
+            OBSERVATIONAL,
+        ),
     )
 
 
@@ -147,6 +162,21 @@ def _coverage_notes(assessment: Assessment) -> Iterator[str]:
             yield f"{metric.name} rests on {metric.coverage.known} of {metric.coverage.of} facts"
 
 
+def _cost_notes(assessment: Assessment) -> Iterator[str]:
+    cost = assessment.metric("total_cost_usd")
+    if cost.value is not None and cost.reason is not None:
+        yield f"{cost.name}: {cost.reason}"
+    check = assessment.cost_check
+    if check is not None and check.differs:
+        recorded, listed = (
+            dollars(float(Decimal(sum_) / PICODOLLARS)) for sum_ in (check.recorded, check.listed)
+        )
+        yield (
+            f"recorded and list price differ: {check.calls:,} model calls cost {recorded} as recorded,"
+            f" {listed} by the price list; the recorded cost counts"
+        )
+
+
 def _replay_lines(report: ReplayReport) -> Iterator[str]:
     mission = report.mission
     goal = "reached its goal" if mission.goal_reached else "reached no goal"
@@ -162,6 +192,7 @@ def _replay_lines(report: ReplayReport) -> Iterator[str]:
     )
     yield ""
     yield f"Signature (seed {report.seed}): `{mission.signature}`"
+    yield from _prices(report)
     yield from _notes(report.notes)
 
 
@@ -182,6 +213,7 @@ def _regression_lines(report: RegressionReport) -> Iterator[str]:
     yield _drift_line(report.drift)
     yield ""
     yield f"Thresholds: {_thresholds(report.profile)}."
+    yield from _prices(report)
     yield from _notes(report.notes)
 
 
@@ -231,6 +263,12 @@ def _thresholds(profile: Profile) -> str:
         f"cost +{100 * profile.total_cost_usd:g}%, "
         f"hallucinations +{profile.hallucinations:g}"
     )
+
+
+def _prices(report: Report) -> Iterator[str]:
+    if report.prices is not None:
+        yield ""
+        yield f"Price lists: {report.prices}."
 
 
 def _notes(notes: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ columns, and a replay walks either kind without building objects.
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -67,6 +68,7 @@ class Step(NamedTuple):
     `tool` and `arguments` are texts, or whatever key stands for the text in the store. `success` is
     None where no outcome is known. `cost` is whole picodollars, None where none was recorded.
     `pairing` joins the start of a command to its end, `ledger` a cost to its model call.
+    `cache_write_1h_tokens` are a part of `cache_write_tokens`; `terms` is a text for `terms_of`, or its key.
     """
 
     instant: int
@@ -84,6 +86,16 @@ class Step(NamedTuple):
     pairing: int | None = None
     ledger: int | None = None
     arguments: Any = None
+    cache_write_1h_tokens: int | None = None
+    terms: Any = None
+
+
+class Terms(NamedTuple):
+    """What the price of a call depends on beside its model and counters; `tier` None is the usual one."""
+
+    provider: str | None
+    tier: str | None
+    unbilled: str | None
 
 
 def step_of(entry: JournalEntry) -> Step | None:
@@ -156,11 +168,51 @@ def _model_call(entry: JournalEntry, payload: Payload) -> Step:
         output,
         cache_read,
         cache_write,
-        picodollars(payload.cost_usd),
+        _recorded_cost(payload),
         _first_integer(payload.elapsed_ms, payload.duration_ms),
         None,
         _ledger(payload),
+        None,
+        _first_integer(payload.cache_creation_1h_tokens),
+        _terms(payload),
     )
+
+
+_UNBILLED: Final = {
+    "flat_rate": "a flat-rate plan",
+    "free": "a free offer",
+    "local": "a model that ran locally",
+}
+_USUAL_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
+_TERM_LIMIT: Final = 64
+
+
+def _recorded_cost(payload: Payload) -> int | None:
+    """What was charged. A zero of unknown confidence is no cost, unless the plan charges no single call."""
+    cost = picodollars(payload.cost_usd)
+    if type(payload.billing_mode) is str and payload.billing_mode in _UNBILLED:
+        return cost or 0
+    return None if cost == 0 and payload.cost_confidence == "unknown" else cost
+
+
+def _terms(payload: Payload) -> str | None:
+    provider, tier, billing = (
+        _term(value) for value in (payload.provider, payload.service_tier, payload.billing_mode)
+    )
+    tier = "" if tier in _USUAL_TIERS else tier
+    billing = billing if billing in _UNBILLED else ""
+    return f"{provider};{tier};{billing}".rstrip(";") or None
+
+
+def _term(value: Any) -> str:
+    return value[:_TERM_LIMIT].replace(";", " ").strip() if type(value) is str else ""
+
+
+@lru_cache(maxsize=1024)
+def terms_of(text: str | None) -> Terms:
+    """The terms that a step's text stands for."""
+    provider, tier, billing = f"{text or ''};;".split(";")[:3]
+    return Terms(provider or None, tier or None, _UNBILLED.get(billing))
 
 
 def _cost_incurred(entry: JournalEntry, payload: Payload) -> Step:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Kept in `user_version`, so that a start on a current database needs no look at the migrations."""
 
 APPLICATION_ID: Final = 0x514D5452  # "QMTR"
@@ -186,8 +186,10 @@ create table mission_outcome (
 
 create table source (
     id integer primary key,
+    source_id text not null unique default ('src_' || lower(hex(randomblob(8)))),
     workspace integer not null references workspace,
     path blob not null,
+    name text not null default '',      -- relative to the folder that it was found in
     generation integer not null default 0,
     format text,
     state text not null,                -- of store.sources.STATES
@@ -207,10 +209,20 @@ create table source (
     duplicate integer not null default 0,
     conflicting integer not null default 0,
     rejected integer not null default 0,
+    masked blob,                        -- JSON object: how many secrets each rule has masked
+    unknown_types blob,                 -- JSON object: entry type -> entries
     created_at integer not null,
     changed_at integer not null,
     unique (workspace, path)
 ) strict;
+create index source_by_change on source (workspace, changed_at, id);
+
+-- Folders that are watched in place beside those of the settings.
+create table watched (
+    path blob primary key,
+    workspace integer not null references workspace,
+    created_at integer not null
+) strict, without rowid;
 
 create table source_mission (        -- columns in the order of the key: older quick_checks insist on it
     mission integer not null references mission,
@@ -294,6 +306,11 @@ create table idempotency (
 ) strict, without rowid;
 """
 
+_TERMS: Final = """
+alter table entry add column cache_write_1h_tokens integer;
+alter table entry add column terms integer
+"""
+
 
 def migrate(database: "Database") -> None:
     """Bring a database to SCHEMA_VERSION; every step is one transaction and is recorded."""
@@ -306,6 +323,11 @@ def migrate(database: "Database") -> None:
         for statement in _FIRST.split(";\n"):
             if statement.strip():
                 db.execute(statement)
+
+    @migrations()
+    def m002_terms_of_model_calls(db: "Database") -> None:
+        for statement in _TERMS.split(";\n"):
+            db.execute(statement)
 
     migrations.apply(database)
     database.execute(f"pragma user_version = {SCHEMA_VERSION}")

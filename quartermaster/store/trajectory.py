@@ -15,10 +15,11 @@ from quartermaster.store.names import Texts
 _PAGE: Final = 4096
 _COLUMNS: Final = (
     "instant, kind, tool, success, severity, tokens, input_tokens, output_tokens, cache_read_tokens,"
-    " cache_write_tokens, cost, duration_ms, pairing, ledger, arguments"
+    " cache_write_tokens, cost, duration_ms, pairing, ledger, arguments,"
+    " cache_write_1h_tokens, terms"
 )
 _INSTANT: Final = 0
-_ENTRY_ID: Final = 15
+_ENTRY_ID: Final = 17
 
 Row = tuple[Any, ...]
 

@@ -347,10 +347,10 @@ def test_calls_without_a_recorded_cost_are_priced_from_their_counters_and_date()
         return 3 * 10**12
 
     call = model_call("gpt", at=5, input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4)
+    call = call._replace(cache_write_1h_tokens=4, terms="anthropic")
+    counts = {"fresh": 1, "output": 2, "cache_read": 3, "cache_write": 4, "cache_write_1h": 4}
     cost = assessed(call, model_call(cost=10**12), price=price).metric("total_cost_usd")
-    assert asked == [
-        ("gpt", {"fresh": 1, "output": 2, "cache_read": 3, "cache_write": 4, "instant": 5 * SECOND})
-    ]
+    assert asked == [("gpt", counts | {"instant": 5 * SECOND, "terms": "anthropic"})]
     assert (cost.value, cost.source, cost.partial) == (4.0, "mixed", None)
     assert assessed(call, price=price).metric("total_cost_usd").source == "catalogue"
 
@@ -439,8 +439,8 @@ def test_the_first_and_the_last_instant_are_those_of_the_rows():
 def test_rows_of_the_store_give_what_steps_give():
     texts = {1: "ls", 2: "gpt", 3: "{a=<path>}"}
     stored = [
-        (1, t.COMMAND, 1, 0, 0, *[None] * 9, 3),
-        (2, t.MODEL_CALL, 2, 1, 0, 7, *[None] * 4, 10**12, *[None] * 4),
+        (1, t.COMMAND, 1, 0, 0, *[None] * 9, 3, None, None),
+        (2, t.MODEL_CALL, 2, 1, 0, 7, *[None] * 4, 10**12, *[None] * 6),
     ]
     plain = [
         Step(1, t.COMMAND, "ls", False, arguments="{a=<path>}"),
@@ -474,6 +474,8 @@ rows_of_any_kind = st.lists(
         pairing=st.integers(0, 2),
         ledger=st.one_of(st.none(), st.integers(0, 3)),
         arguments=st.sampled_from([None, "a", "b"]),
+        cache_write_1h_tokens=counts,
+        terms=st.sampled_from([None, "openai", ";;flat_rate"]),
     ),
     max_size=40,
 ).map(lambda rows: [row._replace(instant=5 * SECOND * index) for index, row in enumerate(rows)])
