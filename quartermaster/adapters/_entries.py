@@ -22,6 +22,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     summary: str
     severity: str = "info"
     payload: dict[str, Any] = {}
+    trace_id: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -48,11 +49,12 @@ class Mission:
         summary: str = "",
         actor: str = "agent",
         severity: str = "info",
+        trace_id: str | None = None,
     ) -> bytes:
         """The JSON text of one entry; members of the payload that are None are left out."""
         told = {name: value for name, value in payload.items() if value is not None}
         line = one_line(summary or entry_type)
-        return _encode(_Entry(entry_id, self.id, ts, entry_type, actor, line, severity, told))
+        return _encode(_Entry(entry_id, self.id, ts, entry_type, actor, line, severity, told, trace_id))
 
 
 def cut(text: str, limit: int) -> str:

@@ -233,6 +233,10 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
         assert len(names) <= 1, f"{path.name} is claimed by {names}"
         found.setdefault(path.relative_to(TRACES).parts[0], set()).add(names[0] if names else None)
     assert found["claude_code"] == {"claude_code"}
+    assert found["otlp_json"] == {"otlp_json_lines", "otel_tempo"}
+    assert found["otel_sdk_json"] == {"otel_sdk_json"}
+    assert found["otel_jaeger"] == {"otel_jaeger", None}
+    assert found["openinference_vercel"] == {"openinference_vercel"}
     assert found["codex_cli"] == {"codex_cli"}
     assert found["codex_exec_text"] == {"codex_exec_text", None}
     assert found["copilot_cli"] == {"copilot_cli"}

@@ -1,0 +1,503 @@
+"""Spans, from whatever container, told as entries of missions.
+
+A span is one entry, and its id follows from its trace and its own id alone, so that the same span is
+the same entry in a file, in a copy of it and at the live door. Spans may come in any order and in
+any number of portions. What depends on other spans is told again once they are known:
+
+- One model call is often described by several spans, one inside of the other; the deepest one is the
+  call (`llm.call`), those around it repeat it (`span.model`).
+- Spans of one conversation or session are one mission, else those of one trace. A trace whose
+  conversation becomes known later is absorbed by it.
+- What is known of a mission (title, agent, model, outcome) comes from the span with the best claim,
+  never from the one that happened to arrive first.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from quartermaster.adapters import _span_attributes as read
+from quartermaster.adapters._entries import Mission, cut, one_line
+from quartermaster.core.journal import ID_LIMIT, format_instant, minted_id
+
+MISSION_PREFIX: Final = "otel_"
+"""Begins the id of every mission that was told by spans; the conversation, session or trace follows."""
+
+LATEST_INSTANT: Final = 2**63 - 1 - 61 * 10**9
+_ERROR_LIMIT: Final = 400
+_REMEMBERED_CALLS: Final = 16_384
+_REPEATED: Final = "span.model"
+_UNNAMED_SERVICE: Final = "unknown_service"
+
+
+class Span(msgspec.Struct, gc=False):
+    """One span of any container. Ids are lower-case hex, instants nanoseconds since 1970.
+
+    `end` is None for a span that has not ended, `failed` says that its status is an error.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str
+    start: int
+    end: int | None
+    failed: bool
+    message: str | None
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any]
+    offset: int = 0
+    length: int = 0
+
+
+class Branch(msgspec.Struct, gc=False):
+    """What has to be remembered of a span: its parent, and who of its branch calls the model.
+
+    `known` is False for a span that only its children have spoken of.
+    """
+
+    parent: str | None = None
+    known: bool = False
+    calls: bool = False
+    called_below: bool = False
+
+
+Claim = tuple[int, int, str, str]
+"""Rank, instant, span id and value: the least one wins."""
+
+
+class Facts(msgspec.Struct):
+    """What is known of a mission, each fact with the claim of the span that told it."""
+
+    began: int = LATEST_INSTANT
+    title: Claim | None = None
+    agent: Claim | None = None
+    model: Claim | None = None
+    version: Claim | None = None
+    service: Claim | None = None
+    ended: tuple[int, int, str, bool] | None = None
+    """Of the agent that ended last: its end, its start (negative), its id, whether it failed."""
+
+    def claim(self, name: str, rank: int, span: Span, value: str | None) -> None:
+        """Let a span tell a fact; it counts where no better claim is known."""
+        if value:
+            self._take(name, (rank, span.start, span.span_id, value))
+
+    def _take(self, name: str, claim: Claim) -> None:
+        known = getattr(self, name)
+        if known is None or claim < known:
+            setattr(self, name, claim)
+
+    def has_better_title(self, rank: int, span: Span) -> bool:
+        """Whether a title of this span would not count anyway."""
+        return self.title is not None and self.title[:3] <= (rank, span.start, span.span_id)
+
+    def agent_ended(self, span: Span) -> None:
+        """The agent that ended last is the outermost one of the last turn: its status is the mission's."""
+        if span.end is None:
+            return
+        ended = (span.end, -span.start, span.span_id, span.failed)
+        self.ended = ended if self.ended is None else max(self.ended, ended)
+
+    def merge(self, other: "Facts") -> None:
+        """Take over what another mission's spans have told."""
+        self.began = min(self.began, other.began)
+        for name in ("title", "agent", "model", "version", "service"):
+            claim = getattr(other, name)
+            if claim is not None:
+                self._take(name, claim)
+        if other.ended is not None:
+            self.ended = other.ended if self.ended is None else max(self.ended, other.ended)
+
+
+class Memory(Protocol):
+    """What is known of spans that were told before. Entries are named by their ids."""
+
+    def branch(self, entry_id: str) -> Branch | None: ...
+
+    def keep_branch(self, entry_id: str, branch: Branch) -> None: ...
+
+    def home(self, trace_id: str) -> str | None: ...
+
+    def keep_home(self, trace_id: str, mission_id: str) -> None: ...
+
+    def facts(self, mission_id: str) -> Facts | None: ...
+
+    def keep_facts(self, mission_id: str, facts: Facts) -> None: ...
+
+    def told_call(self, entry_id: str) -> bytes | None: ...
+
+    def keep_call(self, entry_id: str, raw: bytes) -> None: ...
+
+
+class Recollection:
+    """The memory of one reading of one recording. Of the model calls the latest are remembered whole."""
+
+    def __init__(self) -> None:
+        self._branches: dict[str, Branch] = {}
+        self._homes: dict[str, str] = {}
+        self._facts: dict[str, Facts] = {}
+        self._calls: OrderedDict[str, bytes] = OrderedDict()
+
+    def branch(self, entry_id: str) -> Branch | None:
+        return self._branches.get(entry_id)
+
+    def keep_branch(self, entry_id: str, branch: Branch) -> None:
+        self._branches[entry_id] = branch
+
+    def home(self, trace_id: str) -> str | None:
+        return self._homes.get(trace_id)
+
+    def keep_home(self, trace_id: str, mission_id: str) -> None:
+        self._homes[trace_id] = mission_id
+
+    def facts(self, mission_id: str) -> Facts | None:
+        return self._facts.get(mission_id)
+
+    def keep_facts(self, mission_id: str, facts: Facts) -> None:
+        self._facts[mission_id] = facts
+
+    def told_call(self, entry_id: str) -> bytes | None:
+        return self._calls.get(entry_id)
+
+    def keep_call(self, entry_id: str, raw: bytes) -> None:
+        self._calls[entry_id] = raw
+        if len(self._calls) > _REMEMBERED_CALLS:
+            self._calls.popitem(last=False)
+
+
+class Told(NamedTuple):
+    """One entry and the span that made it necessary."""
+
+    raw: bytes
+    span: Span
+
+
+class _Seen(NamedTuple):
+    span: Span
+    entry_id: str
+    kind: read.Kind
+    usage: read.Usage
+    mission_id: str
+
+
+def entry_id_of(trace_id: str, span_id: str) -> str:
+    """The id of the entry that a span is."""
+    return minted_id("otel", trace_id, span_id)
+
+
+def mission_id_of(name: str) -> str:
+    """The mission of a conversation, session or trace of that name."""
+    mission_id = MISSION_PREFIX + name
+    return mission_id if len(mission_id) <= ID_LIMIT else MISSION_PREFIX + minted_id("otel", name)
+
+
+def hex_id(text: str, digits: int) -> str | None:
+    """An id as lower-case hex of that many digits; None for what is no id or the id that means none."""
+    text = text.lower().removeprefix("0x")
+    if not 0 < len(text) <= digits or not text.isascii() or text.strip("0123456789abcdef"):
+        return None
+    return text.zfill(digits) if text.strip("0") else None
+
+
+def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False) -> list[Told]:
+    """The entries of some spans, and those of earlier ones that have to be told again because of them.
+
+    `prompt_is_task` says that what was asked for names the task, as in recordings of one task many times.
+    """
+    distinct = {(span.trace_id, span.span_id): span for span in spans}  # some exporters send a span twice
+    ordered = sorted(distinct.values(), key=lambda span: (span.start, span.span_id))
+    told = _find_sessions(ordered, memory)
+    seen = [_look_at(span, memory) for span in ordered]
+    spoken_of = {one.entry_id for one in seen}
+    for one in seen:
+        for entry_id in _note_branch(one, memory):
+            raw = None if entry_id in spoken_of else memory.told_call(entry_id)
+            if raw is not None:
+                told.append(Told(_as_repetition(raw), one.span))
+    touched: dict[str, tuple[Facts, Span]] = {}
+    for one in seen:
+        raw = _entry(one, memory)
+        told.append(Told(raw, one.span))
+        facts = touched[one.mission_id][0] if one.mission_id in touched else _facts(one.mission_id, memory)
+        _learn(facts, one)
+        touched[one.mission_id] = (facts, one.span)
+    for mission_id, (facts, span) in touched.items():
+        if facts != memory.facts(mission_id):
+            memory.keep_facts(mission_id, facts)
+            told += [Told(raw, span) for raw in _facts_told(mission_id, facts, span, prompt_is_task)]
+    return told
+
+
+def _facts(mission_id: str, memory: Memory) -> Facts:
+    known = memory.facts(mission_id)
+    return Facts() if known is None else msgspec.structs.replace(known)
+
+
+def _find_sessions(spans: Iterable[Span], memory: Memory) -> list[Told]:
+    """Remember the mission of each trace whose session is among these spans."""
+    told: list[Told] = []
+    for span in spans:
+        session = read.session_of(span.attributes)
+        if session is None:
+            continue
+        home, mission_id = memory.home(span.trace_id), mission_id_of(session)
+        provisional = mission_id_of(span.trace_id)
+        if home is not None and home != provisional:
+            continue
+        memory.keep_home(span.trace_id, mission_id)
+        if home == provisional != mission_id:
+            told.append(Told(_absorbed(mission_id, provisional, span), span))
+            facts = _facts(mission_id, memory)
+            facts.merge(_facts(provisional, memory))
+            memory.keep_facts(mission_id, facts)
+    return told
+
+
+def _absorbed(mission_id: str, provisional: str, span: Span) -> bytes:
+    entry_id = minted_id("otel", "absorbed", provisional, mission_id)
+    payload = {"mission_id": provisional}
+    return _written(
+        mission_id, entry_id, span.start, "mission.absorbed", payload, summary="one conversation", span=span
+    )
+
+
+def _look_at(span: Span, memory: Memory) -> _Seen:
+    session = read.session_of(span.attributes)
+    if session is not None:
+        mission_id = mission_id_of(session)
+    else:
+        mission_id = memory.home(span.trace_id) or mission_id_of(span.trace_id)
+        memory.keep_home(span.trace_id, mission_id)
+    kind = read.kind_of(span.name, span.attributes)
+    usage = read.usage_of(span.attributes) if kind == "model" else read.Usage()
+    return _Seen(span, entry_id_of(span.trace_id, span.span_id), kind, usage, mission_id)
+
+
+def _calls_model(one: _Seen) -> bool:
+    """A call that failed and was not billed is none."""
+    return one.kind == "model" and not (one.span.failed and not (one.usage.fresh or one.usage.output))
+
+
+def _note_branch(one: _Seen, memory: Memory) -> list[str]:
+    """Remember where the span hangs; the ids of earlier calls that turn out to repeat one below them."""
+    span = one.span
+    parent = None if span.parent_id is None else entry_id_of(span.trace_id, span.parent_id)
+    branch = memory.branch(one.entry_id) or Branch()
+    branch.parent, branch.known, branch.calls = parent, True, _calls_model(one)
+    memory.keep_branch(one.entry_id, branch)
+    repeated: list[str] = []
+    if not branch.calls and not branch.called_below:
+        return repeated
+    while parent is not None:
+        above = memory.branch(parent) or Branch()
+        if above.called_below:
+            break
+        above.called_below = True
+        memory.keep_branch(parent, above)
+        if above.calls:
+            repeated.append(parent)
+        parent = above.parent
+    return repeated
+
+
+class _Envelope(msgspec.Struct, omit_defaults=True):
+    id: str
+    mission_id: str
+    ts: str
+    entry_type: str
+    actor_type: str
+    summary: str
+    severity: str = "info"
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+    trace_id: str | None = None
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def _as_repetition(raw: bytes) -> bytes:
+    """The entry of a call as it would have been told, had the call below it been known."""
+    envelope = _decode_envelope(raw)
+    envelope.entry_type = _REPEATED
+    return msgspec.json.encode(envelope)
+
+
+def _entry(one: _Seen, memory: Memory) -> bytes:
+    match one.kind:
+        case "model":
+            return _model_entry(one, memory)
+        case "tool":
+            return _tool_entry(one)
+        case kind:
+            severity = "warn" if kind == "agent" and one.span.failed else "info"
+            payload = _about(one.span)
+            if kind == "agent":
+                payload |= {"agent": read.agent_of(one.span.attributes), **_outcome_of(one.span)}
+            return _span_entry(one, f"span.{kind}", payload, severity)
+
+
+def _model_entry(one: _Seen, memory: Memory) -> bytes:
+    attributes, used = one.span.attributes, one.usage
+    payload = {
+        "model": read.model_of(attributes),
+        "provider": read.provider_of(attributes),
+        "input_tokens": used.fresh,
+        "output_tokens": used.output,
+        "cached_input_tokens": used.cache_read,
+        "cache_creation_tokens": used.cache_write,
+        "reasoning_tokens": used.reasoning,
+        "total_tokens": used.total,
+        "cost_usd": used.cost,
+        **_outcome_of(one.span),
+        **_about(one.span),
+    }
+    if not _calls_model(one):
+        return _span_entry(one, "run.api_error", payload, "error")
+    severity = "warn" if one.span.failed else "info"
+    branch = memory.branch(one.entry_id)
+    if branch is not None and branch.called_below:
+        return _span_entry(one, _REPEATED, payload, severity)
+    raw = _span_entry(one, "llm.call", payload, severity)
+    memory.keep_call(one.entry_id, raw)
+    return raw
+
+
+def _tool_entry(one: _Seen) -> bytes:
+    exit_code = read.exit_code_of(one.span.attributes)
+    failed = one.span.failed if exit_code is None else exit_code != 0
+    payload = {
+        **read.command_of(one.span.name, one.span.attributes),
+        "exit_code": exit_code,
+        **_outcome_of(one.span),
+        **_about(one.span),
+    }
+    return _span_entry(one, "exec.command", payload, "warn" if failed else "info")
+
+
+def _outcome_of(span: Span) -> dict[str, Any]:
+    error = one_line(cut(span.message or "", _ERROR_LIMIT)) or "failed" if span.failed else None
+    return {"error": error, "output": read.output_of(span.attributes)}
+
+
+def _about(span: Span) -> dict[str, Any]:
+    return {
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_id,
+        "duration_ms": None if span.end is None else max(span.end - span.start, 0) // 10**6,
+        "attributes": read.kept_attributes(span.attributes),
+    }
+
+
+def _span_entry(one: _Seen, entry_type: str, payload: dict[str, Any], severity: str) -> bytes:
+    return _written(
+        one.mission_id,
+        one.entry_id,
+        one.span.start,
+        entry_type,
+        payload,
+        summary=one.span.name,
+        severity=severity,
+        span=one.span,
+    )
+
+
+def _written(
+    mission_id: str,
+    entry_id: str,
+    instant: int,
+    entry_type: str,
+    payload: dict[str, Any],
+    *,
+    summary: str,
+    span: Span | None,
+    actor: str = "agent",
+    severity: str = "info",
+) -> bytes:
+    return Mission("otel", mission_id).written(
+        entry_id,
+        format_instant(instant),
+        entry_type,
+        payload,
+        summary=summary,
+        actor=actor,
+        severity=severity,
+        trace_id=None if span is None else span.trace_id,
+    )
+
+
+def _learn(facts: Facts, one: _Seen) -> None:
+    span, attributes = one.span, one.span.attributes
+    facts.began = min(facts.began, span.start)
+    if span.parent_id is None:
+        facts.claim("title", 2, span, one_line(span.name))
+    service = span.resource.get("service.name") or attributes.get("service.name")
+    if isinstance(service, str) and not service.startswith(_UNNAMED_SERVICE):
+        facts.claim("service", one.kind == "other", span, service[:ID_LIMIT])
+    version = span.resource.get("service.version")
+    if isinstance(version, str):
+        facts.claim("version", one.kind == "other", span, version[:ID_LIMIT])
+    if one.kind == "agent":
+        facts.claim("agent", 0, span, read.agent_of(attributes))
+        facts.agent_ended(span)
+    if one.kind in ("agent", "model"):
+        rank = int(one.kind == "agent")
+        facts.claim("model", rank, span, read.requested_model_of(attributes))
+        if not facts.has_better_title(1 - rank, span):
+            facts.claim("title", 1 - rank, span, one_line(read.prompt_of(attributes) or ""))
+
+
+def _facts_told(mission_id: str, facts: Facts, span: Span, prompt_is_task: bool) -> list[bytes]:
+    title = facts.title[3] if facts.title else None
+    service = facts.service[3] if facts.service else None
+    payload = {
+        "title": title,
+        "task": title if prompt_is_task and facts.title and facts.title[0] < 2 else None,
+        "agent": facts.agent[3] if facts.agent else service,
+        "model": facts.model[3] if facts.model else None,
+        "version": facts.version[3] if facts.version else None,
+        "labels": {"service": service} if service else None,
+    }
+    created = _written(
+        mission_id,
+        minted_id("otel", "created", mission_id),
+        facts.began,
+        "mission.created",
+        payload,
+        summary=title or "",
+        actor="system",
+        span=None,
+    )
+    return [created, *_end_told(mission_id, facts)]
+
+
+def _end_told(mission_id: str, facts: Facts) -> list[bytes]:
+    if facts.ended is None:
+        return []
+    ended, _, _, failed = facts.ended
+    status = "failed" if failed else "completed"
+    changed = _written(
+        mission_id,
+        minted_id("otel", "status", mission_id),
+        ended,
+        "mission.status_change",
+        {"to_status": status},
+        summary=status,
+        span=None,
+    )
+    outcome = "failed" if failed else "succeeded"
+    return [
+        changed,
+        _written(
+            mission_id,
+            minted_id("otel", "outcome", mission_id),
+            ended,
+            "mission.outcome",
+            {"outcome": outcome, "origin": "agent"},
+            summary=outcome,
+            actor="system",
+            span=None,
+        ),
+    ]
