@@ -43,10 +43,11 @@ class Daemon:
         sent = None if body is None else json.dumps(body)
         try:
             self._connection.request(method, path, sent, fields)
-        except (ConnectionError, http.client.HTTPException):
+            response = self._connection.getresponse()
+        except (ConnectionError, http.client.HTTPException):  # it was idle for longer than servers wait
             self._connection.close()
             self._connection.request(method, path, sent, fields)
-        response = self._connection.getresponse()
+            response = self._connection.getresponse()
         text = response.read()
         return response.status, json.loads(text) if text else None
 

@@ -35,7 +35,9 @@ def main() -> None:
         workshop = Workshop(folder, arguments.repeat)
         for name in arguments.only or BENCHMARKS:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            rows += BENCHMARKS[name](workshop)
+            measured = BENCHMARKS[name](workshop)
+            rows += measured
+            print(*_lines(measured, markdown=False), sep="\n", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(_machine(), "", *_lines(rows, markdown=arguments.markdown), sep="\n")
