@@ -141,6 +141,11 @@ class Story:
         """Whether a command of this id waits for its end."""
         return bool(self._open.get(recorded_id))
 
+    def tool_of(self, recorded_id: str) -> str | None:
+        """The tool of the command of this id that waits for its end."""
+        waiting = self._open.get(recorded_id)
+        return (waiting[0].tool or waiting[0].command) if waiting else None
+
     def oldest_open(self) -> str | None:
         """The recorded id of the command that has waited longest for its end."""
         return next((recorded_id for recorded_id, waiting in self._open.items() if waiting), None)

@@ -250,6 +250,7 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["mini_swe_agent"] == {"mini_swe_agent"}
     assert found["who_and_when"] == {"who_and_when"}
     assert found["mast"] == {"mast", None}
+    assert found["openhands"] == {"openhands", "openhands_output", None}
     assert found["harbor_atif"] == {"harbor_atif"}
     assert found["trae_agent"] == {"trae_agent", None}
 
