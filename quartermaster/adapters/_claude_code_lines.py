@@ -58,12 +58,14 @@ class SubAgentReport(msgspec.Struct, rename="camel", gc=False):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The four token counters of a model call; they do not overlap."""
+    """The four token counters of a model call, which do not overlap, and what its price depends on beside."""
 
     input_tokens: Any = None
     output_tokens: Any = None
     cache_read_input_tokens: Any = None
     cache_creation_input_tokens: Any = None
+    cache_creation: Any = None
+    service_tier: Any = None
 
 
 class Block(msgspec.Struct, gc=False):

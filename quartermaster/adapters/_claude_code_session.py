@@ -237,6 +237,8 @@ class Session:
 
 def _usage_of(call: _ModelCall) -> dict[str, Any]:
     usage = call.usage or Usage()
+    written = usage.cache_creation
+    for_an_hour = written.get("ephemeral_1h_input_tokens") if isinstance(written, dict) else None
     return {
         "provider": "anthropic",
         "model": call.model,
@@ -244,6 +246,8 @@ def _usage_of(call: _ModelCall) -> dict[str, Any]:
         "output_tokens": count_or_none(usage.output_tokens),
         "cached_input_tokens": count_or_none(usage.cache_read_input_tokens),
         "cache_creation_tokens": count_or_none(usage.cache_creation_input_tokens),
+        "cache_creation_1h_tokens": count_or_none(for_an_hour) or None,
+        "service_tier": text_or_none(usage.service_tier),
     }
 
 

@@ -173,6 +173,7 @@ def _places(name: str, provider: str | None) -> Iterator[tuple[str | None, str]]
     if known == "aws" and provider in (None, "aws"):
         yield "aws", rest.rpartition("/")[2]
     elif known is not None and provider != "openrouter":
+        yield known, name
         yield known, rest
         if rest.startswith("openrouter-"):
             yield from (("openrouter", model.id) for model in _resold(rest.removeprefix("openrouter-")))
