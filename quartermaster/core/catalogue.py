@@ -191,7 +191,7 @@ def _known_provider(name: str | None) -> str | None:
 
 @lru_cache(maxsize=1)
 def _sellers() -> dict[str, Any]:
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a third of a second, see above
+    from genai_prices.data_snapshot import get_snapshot
 
     return {provider.id: provider for provider in get_snapshot().providers}
 
