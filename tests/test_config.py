@@ -1,10 +1,13 @@
 """Where settings come from, which source wins, and what is refused."""
 
+import hashlib
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from quartermaster.config import SETTINGS, Inbox, Settings, find_home, load_settings, profile_of
+from quartermaster.config import SETTINGS, Inbox, Settings, find_home, load_settings, own_prices, profile_of
+from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import ConfigurationError
 
 
@@ -63,6 +66,7 @@ def test_every_setting_can_be_given_by_its_variable(place: Path, tmp_path: Path)
         "log_format": "json",
         "inbox": str(tmp_path / "recordings"),
         "http.allowed_hosts": "a.example:443, b.example",
+        "ingest.mask_secrets": "false",
     }
     environment = {setting.variable: texts.get(setting.key, "1") for setting in SETTINGS}
     environment |= dict.fromkeys(
@@ -185,3 +189,48 @@ def test_thresholds_become_the_profile_of_comparisons(place: Path):
     assert profile.steps_to_goal == 0.5
     assert profile.hallucinations == 2
     assert profile.tool_success_rate == 0.05
+
+
+TOML_PRICES = '["our-*"]\ninput = 1\noutput = 2.5\n\n[["gpt-4o"]]\ninput = 3\noutput = 4\nfrom = 2026-01-01\n'
+JSON_PRICES = (
+    '{"our-*": {"input": 1, "output": 2.5}, "gpt-4o": [{"input": 3, "output": 4, "from": "2026-01-01"}]}'
+)
+
+
+@pytest.mark.parametrize(("name", "text"), [("prices.toml", TOML_PRICES), ("prices.json", JSON_PRICES)])
+def test_own_prices_are_read_from_beside_the_file_that_names_them(place: Path, name: str, text: str):
+    (place / "home" / name).write_text(text)
+    write_home(place, f'[eval]\nprice_file = "{name}"\n')
+    prices = own_prices(load(place))
+    assert [(one.pattern, one.input, one.output) for one in prices.prices] == [
+        ("our-*", 1, Decimal("2.5")),
+        ("gpt-4o", 3, 4),
+    ]
+    assert [one.since for one in prices.prices] == [None, 1767225600 * 10**9]
+    assert prices.digest == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_without_a_price_file_there_are_no_own_prices(place: Path):
+    assert own_prices(load(place)) == OwnPrices()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.toml", '["m"]\ninput = "x"\noutput = 1\n', "input of 'm' is 'x'; allowed is a number of dollars"),
+        ("p.toml", "[m\n", "is not valid TOML"),
+        ("p.json", "{", "is not valid JSON"),
+        ("p.json", "[]", "the file holds no table"),
+    ],
+)
+def test_a_mistake_in_the_price_file_names_file_and_key(place: Path, name: str, text: str, said: str):
+    (place / "work" / name).write_text(text)
+    settings = load(place, environment={"QUARTERMASTER_EVAL_PRICE_FILE": name})
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        own_prices(settings)
+    assert str(place / "work" / name) in str(raised.value)
+
+
+def test_a_price_file_that_is_gone_is_an_error(place: Path):
+    with pytest.raises(ConfigurationError, match=r"price file .* cannot be read"):
+        own_prices(load(place, **{"eval.price_file": "gone.toml"}))

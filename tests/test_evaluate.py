@@ -1,6 +1,8 @@
 """From a stored mission to the outcome of a run, and whole runs without a daemon."""
 
+import json
 import secrets
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +13,11 @@ import pytest
 
 from quartermaster import evaluate
 from quartermaster.core.comparison import Profile
-from quartermaster.core.run import Completed, Failed, Run
+from quartermaster.core.pricing import own_prices_of
+from quartermaster.core.run import Completed, Failed, Outcome, Run
 from quartermaster.errors import NotFound
 from quartermaster.evaluate import Stopped, execute_here, nothing_to_check, outcome_of
+from quartermaster.jobs import worker_command
 from quartermaster.store import access, journal, runs
 from quartermaster.store.database import Database
 
@@ -261,3 +265,71 @@ def cancel_when_running(database: Database, run_id: str) -> None:
         if run.status == "running":
             database.write_blocking(lambda c: runs.cancel_run(c, 1, run_id, now=2))
             return
+
+
+OURS = own_prices_of(
+    {"our-model": {"input": 2, "output": 4, "cache_write": 3, "cache_write_1h": 8}}, "0123abcd"
+)
+OUR_CALL = {
+    "entry_type": "llm.call",
+    "payload": {
+        "model": "our-model",
+        "input_tokens": 10**6,
+        "output_tokens": 10**6,
+        "cache_creation_tokens": 10**6,
+        "cache_creation_1h_tokens": 500_000,
+    },
+}
+FLAT_CALL = {"entry_type": "llm.call", "payload": {"model": "our-model", "billing_mode": "flat_rate"}}
+
+
+def test_own_prices_reach_the_report_of_a_worker_with_their_edition(database):
+    add_mission(database, "m", OUR_CALL, FLAT_CALL, DONE)
+    run = claimed(database, mission_id="m")
+    request = msgspec.json.encode({"run": run, "profile": Profile(), "prices": OURS}) + b"\n"
+    worker = subprocess.Popen(
+        worker_command(database.path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with worker:
+        worker.stdin.write(request)
+        worker.stdin.flush()
+        outcome = msgspec.json.decode(worker.stdout.readline(), type=Outcome)
+        worker.stdin.close()
+    report = json.loads(bytes(outcome.report))
+    assert report["prices"].startswith("the price file sha256:0123abcd, then genai-prices ")
+    cost = next(one for one in report["mission"]["metrics"] if one["name"] == "total_cost_usd")
+    assert (cost["value"], cost["source"]) == (2 + 4 + 1.5 + 4, "mixed")
+    assert cost["reason"] == "1 of 2 model calls are not billed singly: a flat-rate plan"
+
+
+def test_without_own_prices_the_model_is_unknown_and_so_is_the_cost(database):
+    add_mission(database, "m", OUR_CALL, FLAT_CALL, DONE)
+    report = json.loads(bytes(evaluated(database, mission_id="m").report))
+    cost = next(one for one in report["mission"]["metrics"] if one["name"] == "total_cost_usd")
+    assert (cost["value"], cost["coverage"]) == (None, {"known": 1, "of": 2})
+    assert report["prices"].startswith("genai-prices ")
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "old.db"
+    with Database(path) as database:
+        database.write_blocking(_take_back_the_second_version)
+    with Database(path) as database:
+        database.write_blocking(
+            lambda c: access.create_workspace(c, "local", workspace_id="local", name="local", now=1)
+        )
+        add_mission(database, "m", OUR_CALL)
+        kept = database.read_blocking(
+            lambda c: c.execute("select cache_write_1h_tokens, terms from entry").fetchall()
+        )
+    assert kept == [(500_000, None)]
+
+
+def _take_back_the_second_version(connection) -> None:
+    connection.execute("alter table entry drop column terms")
+    connection.execute("alter table entry drop column cache_write_1h_tokens")
+    connection.execute("delete from _sqlite_migrations where name = 'm002_terms_of_model_calls'")
+    connection.execute("pragma user_version = 1")

@@ -3,7 +3,7 @@
 import json
 
 from quartermaster.core import trajectory as t
-from quartermaster.core.assessment import PlainTexts, assess
+from quartermaster.core.assessment import Assessor, PlainTexts, assess
 from quartermaster.core.comparison import Divergence, StepName, compare
 from quartermaster.core.report import (
     OBSERVATIONAL,
@@ -129,3 +129,52 @@ def test_recorded_texts_cannot_break_out_of_their_line():
     assert "\x1b" not in text
     assert "\n# Improved" not in text
     assert max(len(line) for line in text.splitlines()) < 400
+
+
+def priced(*rows, price=lambda model, **counts: 2 * 10**12):
+    assessor = Assessor(PlainTexts(), 0, price, check_costs=True)
+    assessor.add(rows)
+    return replay_report(assessor.result(), run_id="er_1", mission_id="m-1", prices="a list")
+
+
+def differences(report):
+    return [note for note in report.notes if note.startswith("recorded and list price differ")]
+
+
+def call(cost, **more):
+    return Step(0, t.MODEL_CALL, "m", True, input_tokens=1, output_tokens=1, cost=picodollars(cost), **more)
+
+
+def test_recorded_and_list_price_that_differ_are_both_told():
+    report = priced(call(1.0), call(2.0))
+    assert report.mission.metrics[5].value == 3.0
+    assert differences(report) == [
+        "recorded and list price differ: 2 model calls cost $3.00 as recorded, $4.00 by the price list;"
+        " the recorded cost counts"
+    ]
+
+
+def test_a_difference_of_two_in_a_hundred_is_none():
+    assert differences(priced(call(1.96), call(1.96)))
+    assert not differences(priced(call(1.96), call(1.97)))
+
+
+def test_calls_that_have_one_cost_only_are_not_compared():
+    assert not differences(priced(call(None)))
+    assert not differences(priced(Step(0, t.MODEL_CALL, "m", True, cost=1)))
+    assert not differences(priced(call(1.0), price=unpriced))
+    assert not differences(priced(call(0.0, terms="zed;;flat_rate")))
+
+
+def test_a_flat_rate_plan_costs_nothing_and_says_why():
+    report = priced(call(0.0, terms="zed;;flat_rate"), call(3.0), price=unpriced)
+    cost = report.mission.metrics[5]
+    assert (cost.value, cost.coverage.known, cost.coverage.of) == (3.0, 2, 2)
+    assert cost.reason == "1 of 2 model calls are not billed singly: a flat-rate plan"
+    assert f"total_cost_usd: {cost.reason}" in report.notes
+
+
+def test_the_edition_of_the_price_lists_is_in_both_kinds_of_report():
+    assert "Price lists: a list." in render_markdown(priced(call(1.0)))
+    assert json.loads(to_json(priced(call(1.0))))["prices"] == "a list"
+    assert "Price lists: a list." in render_markdown(regression(mission(), mission(), prices="a list"))

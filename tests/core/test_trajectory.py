@@ -13,10 +13,12 @@ from quartermaster.core.trajectory import (
     ENTRY_TYPE_OF_KIND,
     STEP_ENTRY_TYPES,
     Step,
+    Terms,
     argument_template,
     key_of,
     picodollars,
     step_of,
+    terms_of,
     text_template,
 )
 from quartermaster.errors import Rejected
@@ -290,3 +292,44 @@ def test_any_payload_makes_a_step_that_fits_the_store(entry_type, payload):
         assert number is None or (type(number) is int and -(2**63) <= number < 2**63)
     assert made.success in (True, False, None)
     assert made.tool is None or (type(made.tool) is str and made.tool)
+
+
+@pytest.mark.parametrize(
+    ("payload", "cost"),
+    [
+        ({"cost_usd": 0}, 0),
+        ({"cost_usd": 0, "cost_confidence": "unknown"}, None),
+        ({"cost_usd": 0, "cost_confidence": "precise"}, 0),
+        ({"cost_usd": 0.5, "cost_confidence": "unknown"}, 5 * 10**11),
+        ({"cost_usd": 0, "cost_confidence": "unknown", "billing_mode": "flat_rate"}, 0),
+        ({"billing_mode": "flat_rate"}, 0),
+        ({"billing_mode": "metered"}, None),
+        ({"billing_mode": ["flat_rate"]}, None),
+    ],
+)
+def test_a_zero_is_a_cost_only_where_it_is_known_to_be_one(payload, cost):
+    assert step("llm.call", **payload).cost == cost
+
+
+@pytest.mark.parametrize(
+    ("payload", "terms"),
+    [
+        ({}, Terms(None, None, None)),
+        ({"provider": "openai"}, Terms("openai", None, None)),
+        ({"provider": 7, "service_tier": "standard"}, Terms(None, None, None)),
+        ({"service_tier": "priority"}, Terms(None, "priority", None)),
+        ({"provider": "a;b", "service_tier": "flex"}, Terms("a b", "flex", None)),
+        ({"provider": "zed", "billing_mode": "flat_rate"}, Terms("zed", None, "a flat-rate plan")),
+        ({"billing_mode": "local"}, Terms(None, None, "a model that ran locally")),
+        ({"billing_mode": "metered"}, Terms(None, None, None)),
+    ],
+)
+def test_a_model_call_keeps_what_its_price_depends_on(payload, terms):
+    assert terms_of(step("llm.call", **payload).terms) == terms
+
+
+def test_a_model_call_keeps_the_cache_writes_of_an_hour():
+    assert step("llm.call", cache_creation_tokens=9, cache_creation_1h_tokens=4).cache_write_1h_tokens == 4
+    assert (
+        step("llm.call", cache_creation_tokens=9, cache_creation_1h_tokens="4").cache_write_1h_tokens is None
+    )
