@@ -95,6 +95,8 @@ class _Run:
         self._first = _first_time(self._messages)
         self._story = Story(Mission("mini_swe_agent", self._mission_id()))
         self._calls = [one for one in self._messages if one.role == "assistant"]
+        self._model = _object(_object(self._info.get("config")).get("model")).get("model_name")
+        self._total = self._cost_of_the_run()
 
     def entries(self) -> list[bytes]:
         if not self._calls:
@@ -103,11 +105,16 @@ class _Run:
         story.at(MINUTE if self._first is None else self._first)
         story.created(self._facts())
         for index, message in enumerate(self._messages):
-            time = _time_of(message)
-            story.at((index + 2) * MINUTE if self._first is None else time or 0)
+            story.at((index + 2) * MINUTE if self._first is None else _time_of(message) or 0)
             self._tell(index, message)
         self._tell_end()
         return story.entries
+
+    def _cost_of_the_run(self) -> float | None:
+        """The sum that the run recorded; None where its calls tell their own."""
+        if any(cost_of(_object(one.extra).get("cost")) for one in self._calls):
+            return None
+        return cost_of(_object(self._info.get("model_stats")).get("instance_cost"))
 
     def _mission_id(self) -> str:
         timed = next((one for one in self._messages if _time_of(one) is not None), None)
@@ -118,8 +125,6 @@ class _Run:
     def _facts(self) -> dict[str, Any]:
         asked = next((text_of(one.content) for one in self._messages if one.role == "user"), "")
         found = _ASKED.search(asked)
-        config = _object(self._info.get("config"))
-        model = _object(config.get("model")).get("model_name")
         status = self._info.get("exit_status")
         task = self._task if isinstance(self._task, str) and self._task else None
         version = self._info.get("mini_version")
@@ -127,7 +132,7 @@ class _Run:
             "title": title_of(found[1] if found else asked),
             "task": f"mini_swe_agent/{task}" if task else None,
             "agent": "mini-swe-agent",
-            "model": model if isinstance(model, str) else None,
+            "model": self._model if isinstance(self._model, str) else None,
             "version": version if isinstance(version, str) else None,
             "labels": {"exit_status": status} if isinstance(status, str) and status else None,
             "clock": "ordinal" if self._first is None else None,
@@ -152,16 +157,12 @@ class _Run:
         response = _object(extra.get("response"))
         model = response.get("model")
         if not isinstance(model, str):
-            model = _object(_object(self._info.get("config")).get("model")).get("model_name")
+            model = self._model
         cost = cost_of(extra.get("cost"))
-        if cost is not None:
+        if cost is not None or self._total is None:
             self._story.model_call(key, model, usage_of(response.get("usage"), cost))
-            return
-        total = cost_of(_object(self._info.get("model_stats")).get("instance_cost"))
-        if total is None or any(cost_of(_object(one.extra).get("cost")) for one in self._calls):
-            self._story.model_call(key, model, usage_of(response.get("usage")))
         elif message is self._calls[-1]:
-            usage = usage_of(response.get("usage"), total)
+            usage = usage_of(response.get("usage"), self._total)
             self._story.model_call(key, model, usage, counts="the whole run")
         else:
             usage = usage_of(response.get("usage"), 0.0)
