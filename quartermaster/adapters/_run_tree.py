@@ -4,7 +4,8 @@ Exports of tracing services come in any order, and may tell one model call by tw
 other. The deepest one is the call; those around it are told as `span.model`, which is no step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -56,6 +57,10 @@ class _Moment(NamedTuple):
     order: int
 
 
+Beside = tuple[int, str, dict[str, Any]]
+"""Something that is no run: its instant, its entry type and its payload."""
+
+
 class RunTree:
     """The runs of one trace; of two of one id the later one counts."""
 
@@ -79,22 +84,21 @@ class RunTree:
         """The runs that stand inside of no other."""
         return [run for run in self.runs if run.parent is None or run.parent not in self._by_id]
 
-    def tell(self, story: Story) -> None:
-        """Every model and tool run, begun and ended in order of time."""
-        moments: list[tuple[_Moment, Run]] = []
+    def tell(self, story: Story, beside: Iterable[Beside] = ()) -> None:
+        """Every model and tool run, begun and ended in order of time, and what happened beside them."""
+        moments: list[tuple[_Moment, Callable[[], None]]] = []
         for order, run in enumerate(self.runs):
             began = run.began or 0
-            moments.append((_Moment(began, False, order), run))
+            moments.append((_Moment(began, False, order), partial(self._tell_begin, story, run)))
             if run.kind == "tool" and (run.ended is not None or run.error is not None):
-                moments.append((_Moment(max(run.ended or began, began), True, order), run))
-        for moment, run in sorted(moments, key=lambda one: one[0]):
+                ended = _Moment(max(run.ended or began, began), True, order)
+                moments.append((ended, partial(_tell_tool_end, story, run)))
+        for order, (instant, entry_type, payload) in enumerate(beside, start=len(self.runs)):
+            told = partial(story.tell, entry_type, payload, actor="system", severity="warn")
+            moments.append((_Moment(instant, False, order), told))
+        for moment, tell in sorted(moments, key=lambda one: one[0]):
             story.at(moment.instant)
-            if moment.is_end:
-                story.end(run.id, error=run.error, duration_ms=run.milliseconds)
-            elif run.kind == "tool":
-                story.begin(run.id, run.name, run.arguments)
-            elif run.kind == "model":
-                self._tell_model(story, run)
+            tell()
 
     def tell_end(self, story: Story) -> None:
         """How the roots ended, which is the program's own word; nothing where one has not ended."""
@@ -107,6 +111,12 @@ class RunTree:
         elif roots and all(run.ended is not None for run in roots):
             story.goal("completed")
             story.outcome("succeeded", "agent")
+
+    def _tell_begin(self, story: Story, run: Run) -> None:
+        if run.kind == "tool":
+            story.begin(run.id, run.name, run.arguments)
+        elif run.kind == "model":
+            self._tell_model(story, run)
 
     def _tell_model(self, story: Story, run: Run) -> None:
         if run.error is not None and run.usage.output is None and run.id not in self._around_calls:
@@ -132,6 +142,10 @@ class RunTree:
             if around.kind == "model":
                 yield around
             around = self._by_id.get(around.parent or "")
+
+
+def _tell_tool_end(story: Story, run: Run) -> None:
+    story.end(run.id, error=run.error, duration_ms=run.milliseconds)
 
 
 def decoded_twice(value: Any) -> Any:
