@@ -37,6 +37,10 @@ GROUP_LIMIT: Final = 500
 
 _FIXED_SQLITE: Final = (3, 51, 3)
 _PAGES_BETWEEN_CHECKPOINTS: Final = 4000
+_BUSY_MILLISECONDS: Final = 5000
+_REST_SECONDS: Final = 5.0
+"""How long nothing is written before the write-ahead log is emptied."""
+
 _STOP: Final = "stop"
 _CHECKPOINT: Final = "checkpoint"
 
@@ -61,7 +65,7 @@ def connect(path: Path, *, writable: bool) -> Connection:
     connection = sqlite3.connect(
         path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    connection.execute("pragma busy_timeout = 5000")  # before WAL: another may hold the lock
+    connection.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")  # before WAL: another may hold the lock
     connection.execute("pragma trusted_schema = off")
     connection.execute("pragma temp_store = memory")
     if writable:
@@ -248,9 +252,13 @@ class Database:
 
     def _write_until_stopped(self) -> None:
         stopping = False
+        rested_at = 0
         while not stopping:
             group: list[_Change] = []
-            taken = self._changes.get()
+            try:
+                taken = self._changes.get(timeout=None if rested_at == self.committed else _REST_SECONDS)
+            except queue.Empty:
+                taken = _CHECKPOINT
             while isinstance(taken, _Change):
                 group.append(taken)
                 if len(group) >= GROUP_LIMIT or self._changes.empty():
@@ -259,9 +267,19 @@ class Database:
             if group:
                 self._commit(group)
             if taken is _CHECKPOINT:
-                with suppress(sqlite3.Error):
-                    self._writer.execute("pragma wal_checkpoint(truncate)")
+                self._rest()
+                rested_at = self.committed
             stopping = taken is _STOP
+
+    def _rest(self) -> None:
+        """Put the write-ahead log into the file as far as readers allow, and give memory back."""
+        self._writer.execute("pragma busy_timeout = 0")  # a long reader is not worth waiting for
+        with suppress(sqlite3.Error):
+            if self._checkpoints:
+                self._writer.execute("pragma wal_checkpoint(truncate)")
+            self._writer.execute("pragma shrink_memory")
+        self._writer.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")
+        _return_freed_memory()
 
     def _commit(self, group: list[_Change]) -> None:
         error: BaseException | None = None
@@ -280,6 +298,15 @@ class Database:
                     "the database is damaged or its disk fails; stop and restore a backup"
                 )
         _answer(group, error)
+
+
+def _return_freed_memory() -> None:
+    """To the system, where the C library can: a daemon that took in a large recording shrinks by half."""
+    import ctypes  # noqa: PLC0415 - a start need not wait for it
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _apply(writer: Connection, change: _Change, *, alone: bool) -> None:

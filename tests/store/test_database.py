@@ -1,0 +1,59 @@
+"""What the writing thread does when nobody writes."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from quartermaster.store import database as module
+from quartermaster.store.database import Connection, Database, connect
+
+
+def _note(connection: Connection) -> None:
+    connection.execute(
+        "insert into workspace (workspace_id, slug, name, created_at)"
+        " values (hex(randomblob(8)), hex(randomblob(8)), '', 0)"
+    )
+
+
+def _log_bytes(path: Path) -> int:
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def test_the_log_is_emptied_once_nothing_is_written_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REST_SECONDS", 0.1)
+    path = tmp_path / "quartermaster.db"
+    with Database(path) as database:
+        database.write_blocking(_note)
+        assert _log_bytes(path) > 0
+        deadline = time.monotonic() + 10
+        while _log_bytes(path):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_long_reader_does_not_hold_up_those_who_write_after_a_rest(tmp_path: Path) -> None:
+    path = tmp_path / "quartermaster.db"
+    with Database(path) as database:
+        reader = connect(path, writable=False)
+        reader.execute("begin")
+        reader.execute("select count(*) from workspace").fetchone()
+        database.write_blocking(_note)
+        database.checkpoint()
+        began = time.monotonic()
+        database.write_blocking(_note)
+        assert time.monotonic() - began < 2
+        assert reader.execute("select count(*) from workspace").fetchone()[0] == 0
+        reader.close()
+
+
+def test_a_process_beside_the_daemon_leaves_the_log_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "quartermaster.db"
+    with Database(path) as daemon, Database(path, checkpoints=False) as beside:
+        daemon.write_blocking(_note)
+        beside.write_blocking(_note)
+        beside.checkpoint()
+        beside.write_blocking(_note)  # answered after the rest before it
+        assert _log_bytes(path) > 0
