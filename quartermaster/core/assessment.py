@@ -249,6 +249,14 @@ def _digest(*parts: str) -> bytes:
     return blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
+class _Asked(NamedTuple):
+    """What a price is asked for, and whether the recording says that such calls are not billed."""
+
+    model: str
+    terms: str | None
+    unbilled: bool
+
+
 class _LoopWindows(dict[Any, list[int] | None]):
     """Per tool the instants of its last five commands; None for a command without a name."""
 
@@ -289,6 +297,7 @@ class Assessor:
         self._signatures = Signatures(texts, seed)
         self._commands = OpenCommands()
         self._windows = _LoopWindows(texts)
+        self._asked: dict[tuple[Any, Any], _Asked] = _Cache(self._ask)
         self._modes: dict[str, int] = {}
         self._rare: dict[int, Callable[[int, Row], None]] = {
             ASSIGNMENT_CREATED: self._add_assignment,
@@ -446,25 +455,33 @@ class Assessor:
 
     def _check_recorded_costs(self, calls: list[Row]) -> None:
         tally = self._tally
+        recorded, listed = [], []
         for row in calls:
-            if row[6] is None or row[7] is None or terms_of(text_of(self._texts, row[16])).unbilled:
+            if row[6] is None or row[7] is None or self._asked[row[2], row[16]].unbilled:
                 continue
-            listed = self._list_price(row)
-            if listed is not None:
-                tally.calls_with_both_costs += 1
-                tally.recorded_where_both += row[10]
-                tally.listed_where_both += listed
+            cost = self._list_price(row)
+            if cost is not None:
+                recorded.append(row[10])
+                listed.append(cost)
+        tally.calls_with_both_costs += len(listed)
+        tally.recorded_where_both += sum(recorded)
+        tally.listed_where_both += sum(listed)
+
+    def _ask(self, key: tuple[Any, Any]) -> _Asked:
+        terms = text_of(self._texts, key[1]) or None
+        return _Asked(text_of(self._texts, key[0]), terms, terms_of(terms).unbilled is not None)
 
     def _list_price(self, row: Row) -> int | None:
+        asked = self._asked[row[2], row[16]]
         return self._price(
-            text_of(self._texts, row[2]),
+            asked.model,
             fresh=row[6],
             output=row[7],
             cache_read=row[8],
             cache_write=row[9],
             instant=row[0],
             cache_write_1h=row[15],
-            terms=text_of(self._texts, row[16]) or None,
+            terms=asked.terms,
         )
 
     def _add_costs(self, costs: list[Row]) -> None:

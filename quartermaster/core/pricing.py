@@ -5,7 +5,6 @@ it for minutes or for an hour, and output, of which reasoning is a part. Whateve
 """
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
@@ -13,11 +12,34 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from quartermaster.core.catalogue import Rate, Rates, is_dated, rates_at
-from quartermaster.core.trajectory import PICODOLLARS, Terms, terms_of
+from quartermaster.core.trajectory import PICODOLLARS, terms_of
 
 _PICODOLLARS_PER_TOKEN: Final = Decimal(PICODOLLARS // 10**6)
 """Of a price of one dollar for a million tokens."""
 _HIGHEST: Final = 1_000_000
+
+
+_MINUTE: Final = 60 * 10**9
+_REMEMBERED: Final = 16_384
+
+
+class _Line(NamedTuple):
+    """Picodollars for a token of each partition, of calls whose context exceeds `start`."""
+
+    start: int
+    fresh: int | Decimal | None
+    read: int | Decimal | None
+    write: int | Decimal | None
+    hour: int | Decimal | None
+    output: int | Decimal | None
+
+
+class _Tariff(NamedTuple):
+    """The line of short contexts, those of longer ones (longest first), and what a call costs beside."""
+
+    line: _Line
+    longer: tuple[_Line, ...]
+    request: int | Decimal
 
 
 class Price(Protocol):
@@ -66,6 +88,7 @@ class PriceBook:
     def __init__(self, own: OwnPrices) -> None:
         ranked = sorted(own.prices, key=lambda one: _rank(one.pattern), reverse=True)
         self._own = [(_matcher(price.pattern), price) for price in ranked]
+        self._tariffs: dict[tuple[str, str | None, int], tuple[_Tariff, ...]] = {}
 
     def __call__(
         self,
@@ -92,16 +115,25 @@ class PriceBook:
             return None
         if not (fresh or read or write or output):
             return 0
-        rates = self._rates(model, terms_of(terms), instant)
-        used = _Used(fresh, read, write - hour, hour, output)
-        costs = {_cost(one, used) for one in rates}
-        return costs.pop() if len(costs) == 1 else None
+        tariffs = self._tariffs.get((model, terms, instant // _MINUTE))
+        if tariffs is None:
+            tariffs = self._remember(model, terms, instant)
+        if len(tariffs) != 1:
+            costs = {_cost(one, fresh, read, write, hour, output) for one in tariffs}
+            return costs.pop() if len(costs) == 1 else None
+        return _cost(tariffs[0], fresh, read, write, hour, output)
 
-    def _rates(self, model: str, terms: Terms, instant: int) -> Iterable[Rates]:
-        own = self._own_price(model, terms.provider, instant) if self._own else None
-        if own is not None:
-            return own
-        return rates_at(model, terms.provider, terms.tier, instant)
+    def _remember(self, model: str, terms: str | None, instant: int) -> tuple[_Tariff, ...]:
+        """What was asked for the same minute before is not looked up again."""
+        asked = terms_of(terms)
+        rates = self._own_price(model, asked.provider, instant) if self._own else None
+        if rates is None:
+            rates = rates_at(model, asked.provider, asked.tier, instant)
+        tariffs = tuple(_tariff_of(one) for one in rates)
+        if len(self._tariffs) >= _REMEMBERED:
+            self._tariffs.clear()
+        self._tariffs[model, terms, instant // _MINUTE] = tariffs
+        return tariffs
 
     def _own_price(self, model: str, provider: str | None, instant: int) -> tuple[Rates, ...] | None:
         """The newest price of the most telling pattern; a call without a date has none that has a date."""
@@ -143,42 +175,52 @@ def _flat(price: Decimal | None) -> Rate | None:
     return None if price is None else ((0, price),)
 
 
-class _Used(NamedTuple):
-    """The partitions of a call, which do not overlap."""
-
-    fresh: int
-    read: int
-    write: int
-    write_1h: int
-    output: int
-
-
-def _cost(rates: Rates, used: _Used) -> int | None:
-    """A long context moves the whole call into its tier; cached input without a rate of its own is fresh."""
+def _tariff_of(rates: Rates) -> _Tariff:
+    """Cached input without a rate of its own is fresh; an hour has no rate where only minutes have one."""
     hourly = rates.cache_write_1h or (rates.fresh if rates.cache_write is None else None)
-    context = sum(used) - used.output
-    dollars = rates.request * 1_000_000
-    for tokens, rate in (
-        (used.fresh, rates.fresh),
-        (used.read, rates.cache_read or rates.fresh),
-        (used.write, rates.cache_write or rates.fresh),
-        (used.write_1h, hourly),
-        (used.output, rates.output),
+    read, write = rates.cache_read or rates.fresh, rates.cache_write or rates.fresh
+    charged = (rates.fresh, read, write, hourly, rates.output)
+    starts = sorted({start for rate in charged if rate is not None for start, _ in rate} | {0}, reverse=True)
+    lines = [_Line(start, *(_per_token(rate, start) for rate in charged)) for start in starts]
+    return _Tariff(lines[-1], tuple(lines[:-1]), _whole(rates.request * PICODOLLARS))
+
+
+def _per_token(rate: Rate | None, start: int) -> int | Decimal | None:
+    if rate is None:
+        return None
+    return _whole([price for begins, price in rate if begins <= start][-1] * _PICODOLLARS_PER_TOKEN)
+
+
+def _whole(amount: Decimal) -> int | Decimal:
+    """As an integer where it is one: sums of integers are much faster."""
+    return int(amount) if amount == amount.to_integral_value() else amount
+
+
+def _cost(tariff: _Tariff, fresh: int, read: int, write: int, hour: int, output: int) -> int | None:  # noqa: PLR0917
+    """A long context moves the whole call into its tier. What was used must have a rate."""
+    line = tariff.line
+    for one in tariff.longer:
+        if fresh + read + write > one.start:
+            line = one
+            break
+    _, for_fresh, for_read, for_write, for_hour, for_output = line
+    if (
+        (fresh and for_fresh is None)
+        or (read and for_read is None)
+        or (write - hour and for_write is None)
+        or (hour and for_hour is None)
+        or (output and for_output is None)
     ):
-        if not tokens:
-            continue
-        if rate is None:
-            return None
-        dollars += tokens * _reached(rate, context)
-    return int((dollars * _PICODOLLARS_PER_TOKEN).to_integral_value())
-
-
-def _reached(rate: Rate, context: int) -> Decimal:
-    price = rate[0][1]
-    for start, higher in rate[1:]:
-        if context > start:
-            price = higher
-    return price
+        return None
+    cost = (
+        fresh * (for_fresh or 0)
+        + read * (for_read or 0)
+        + (write - hour) * (for_write or 0)
+        + hour * (for_hour or 0)
+        + output * (for_output or 0)
+        + tariff.request
+    )
+    return cost if type(cost) is int else round(cost)
 
 
 _AMOUNTS: Final = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
