@@ -37,6 +37,7 @@ class Inbox(msgspec.Struct, frozen=True):
 
     path: Path
     workspace: str = "local"
+    mask_secrets: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,7 +250,7 @@ def load_settings(
     values.update(_from_flags(flags or {}, directory))
     settings = Settings(home=folder, **values)
     for inbox in settings.inbox:
-        _check_inbox(inbox.path, folder)
+        check_inbox(inbox.path, folder)
     return settings
 
 
@@ -375,7 +376,11 @@ def _absolute(path: Path, base: Path) -> Path:
     return base.absolute() / path.expanduser()
 
 
-def _check_inbox(path: Path, home: Path) -> None:
+def check_inbox(path: Path, home: Path) -> None:
+    """Refuse a folder that is none of recordings, or that this program writes to itself.
+
+    Raises ConfigurationError with what to do.
+    """
     folder = path.resolve()
     if folder == Path(folder.anchor):
         raise ConfigurationError(f"inbox {path} is the whole file system; name the folder of the recordings")

@@ -20,10 +20,19 @@ import structlog
 import watchfiles
 from anyio.abc import TaskStatus
 
+from quartermaster.core.secrets import Masker
 from quartermaster.errors import StorageBusy
-from quartermaster.ingest import BATCH_FILES, FAULT, IGNORED_ENDINGS, LINE_LIMIT_BYTES, Reading, files_below
+from quartermaster.ingest import (
+    BATCH_FILES,
+    BUILT_IN_MASKER,
+    FAULT,
+    IGNORED_ENDINGS,
+    LINE_LIMIT_BYTES,
+    Reading,
+    files_below,
+)
 from quartermaster.recording import Recording
-from quartermaster.store import access, missions, raw, sources
+from quartermaster.store import access, missions, raw, sources, watched
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.sources import Source
 
@@ -46,6 +55,7 @@ class Inbox(msgspec.Struct, frozen=True):
 
     path: Path
     workspace: str
+    mask_secrets: bool = True
 
 
 class Ingester:
@@ -63,8 +73,10 @@ class Ingester:
         *,
         scan_seconds: float = 5.0,
         line_limit_bytes: int = LINE_LIMIT_BYTES,
+        masker: Masker | None = BUILT_IN_MASKER,
     ) -> None:
         self._database = database
+        self._masker = masker
         self._inbox_root = inbox_root
         self._inboxes = tuple(inboxes)
         self._scan_seconds = scan_seconds
@@ -179,7 +191,12 @@ class Ingester:
                 chosen.append((path, place))
             if len(chosen) >= BATCH_FILES:
                 break
-        recordings = [self._reading.open(workspace, place.names, place.root, path) for path, place in chosen]
+        recordings = [
+            self._reading.open(
+                workspace, place.names, place.root, path, self._masker if place.masks else None
+            )
+            for path, place in chosen
+        ]
         looked_at = self._reading.read_some(workspace, recordings)
         for (recording, more), (path, place) in zip(looked_at, chosen, strict=False):
             del self._due[workspace, path]
@@ -223,17 +240,19 @@ class Ingester:
     def _current_places(self) -> tuple["_Place", ...]:
         """The folders to look into now; the inbox of a workspace that is new is made."""
         workspaces = self._database.read_blocking(access.list_workspaces)
+        asked_for = self._database.read_blocking(watched.list_watched)
         places: list[_Place] = []
         for workspace in workspaces:
             names = frozenset((workspace.workspace_id, workspace.slug))
-            roots = [one.path for one in self._inboxes if one.workspace in names]
+            inboxes = [one for one in self._inboxes if one.workspace in names]
             if self._inbox_root is not None:
-                roots.insert(0, _made(self._inbox_root / workspace.slug))
-            for root in roots:
+                inboxes.insert(0, Inbox(_made(self._inbox_root / workspace.slug), workspace.slug))
+            inboxes += [Inbox(one.path, one.slug) for one in asked_for if one.workspace == workspace.key]
+            for inbox in inboxes:
                 with suppress(OSError):
-                    resolved = root.resolve(strict=True)
-                    status = resolved.stat()
-                    places.append(_Place(workspace.key, names, resolved, status.st_dev, status.st_ino))
+                    root = inbox.path.resolve(strict=True)
+                    device, inode = root.stat().st_dev, root.stat().st_ino
+                    places.append(_Place(workspace.key, names, root, device, inode, inbox.mask_secrets))
         for place in places:
             if place not in self._places:
                 self._remember(place)
@@ -303,6 +322,7 @@ class _Place(msgspec.Struct, frozen=True):
     root: Path
     device: int
     inode: int
+    masks: bool
 
 
 def _made(folder: Path) -> Path:

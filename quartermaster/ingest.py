@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,15 @@ from quartermaster.adapters import Record, RejectedLine
 from quartermaster.adapters.native import ADAPTER as NATIVE
 from quartermaster.adapters.native_document import ADAPTER as NATIVE_DOCUMENT
 from quartermaster.core.journal import minted_id
+from quartermaster.core.secrets import Masker
+from quartermaster.core.vocabulary import unknown_types
 from quartermaster.errors import NotFound, Rejected, StorageBusy, StorageError
 from quartermaster.recording import Batch, Recording, Refused
 from quartermaster.store import access, journal, sources
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.sources import Source, SourceLedger
 
+BUILT_IN_MASKER: Final = Masker()
 LINE_LIMIT_BYTES: Final = 16 << 20
 _BATCH_ENTRIES: Final = 2_000
 _BATCH_SECONDS: Final = 0.1
@@ -109,6 +112,8 @@ class _Journalist:
             duplicate=batch.source.duplicate + appended.duplicate,
             conflicting=batch.source.conflicting + len(appended.conflicts),
             rejected=batch.source.rejected + len(batch.rejections),
+            masked=_added(batch.source.masked, batch.masked),
+            unknown_types=_with_unknown(batch.source.unknown_types, batch.decoded),
         )
         source.id = sources.save_source(connection, workspace, source, batch.read_from, now)
         rejections = (*batch.rejections, *batch.amended)
@@ -121,6 +126,21 @@ class _Journalist:
             if batch.whole_document:
                 sources.drop_older_bytes(connection, source.id, source.generation)
         return source
+
+
+def _added(known: bytes | None, counts: Mapping[str, int]) -> bytes | None:
+    """Counts by rule as JSON, with further ones added."""
+    if not counts:
+        return known
+    total = Counter(msgspec.json.decode(known, type=dict[str, int])) if known else Counter()
+    total.update(counts)
+    return msgspec.json.encode(total, order="sorted")
+
+
+def _with_unknown(known: bytes | None, decoded: Sequence[journal.Decoded]) -> bytes | None:
+    """Counts of entry types that no number is made of, with those of these entries added."""
+    named = msgspec.json.decode(known, type=dict[str, int]) if known else ()
+    return _added(known, unknown_types((one.entry.entry_type for one in decoded), named))
 
 
 class Reading:
@@ -142,7 +162,14 @@ class Reading:
         self._patience_seconds = patience_seconds
         self._busy_since: float | None = None
 
-    def open(self, workspace: int, names: frozenset[str], root: Path, path: Path) -> Recording:
+    def open(
+        self,
+        workspace: int,
+        names: frozenset[str],
+        root: Path,
+        path: Path,
+        masker: Masker | None = None,
+    ) -> Recording:
         """The recording of a path, as it was left or as the database knows it."""
         recording = self._open.get((workspace, path))
         if recording is None:
@@ -150,7 +177,12 @@ class Reading:
                 lambda connection: sources.find_source(connection, workspace, os.fsencode(path))
             )
             recording = Recording(
-                root, path, source, workspace_names=names, line_limit_bytes=self._line_limit
+                root,
+                path,
+                source,
+                workspace_names=names,
+                line_limit_bytes=self._line_limit,
+                masker=masker,
             )
             self._open[workspace, path] = recording
         self._open.move_to_end((workspace, path))
@@ -265,7 +297,7 @@ class Reading:
             path = recording.source.path
             recording.source = self._database.read_blocking(
                 partial(sources.find_source, workspace=workspace, path=path)
-            ) or Source(path=path)
+            ) or Source(path=path, name=recording.source.name)
 
 
 def _shown(recording: Recording) -> str:
@@ -297,6 +329,7 @@ def _told(recording: Recording, state: sources.State, reason: str) -> Batch | No
         decoded=[],
         rejections=[],
         archive=None,
+        masked={},
         revisable=False,
         whole_document=False,
         more=False,
@@ -339,8 +372,11 @@ def ingest_paths(
     on_progress: Callable[[Progress], None] | None = None,
     *,
     line_limit_bytes: int = LINE_LIMIT_BYTES,
+    masker: Masker | None = BUILT_IN_MASKER,
 ) -> list[SourceLedger]:
     """Read files and whole folders to their end; the ledger of each file, in the order of reading.
+
+    Secrets are masked before anything is kept; `masker` None keeps them.
 
     Raises NotFound for a path that does not exist. A symbolic link that is named itself is followed,
     one that is met inside of a folder is not.
@@ -355,7 +391,7 @@ def ingest_paths(
     ids: list[int] = []
     for start in range(0, len(files), BATCH_FILES):
         group = files[start : start + BATCH_FILES]
-        recordings = [reading.open(workspace, names, root, path) for root, path, _ in group]
+        recordings = [reading.open(workspace, names, root, path, masker) for root, path, _ in group]
         waiting = recordings[:]
         while waiting:
             looked_at = reading.read_some(workspace, waiting)
@@ -395,8 +431,12 @@ def _names_of(database: Database, workspace: int) -> frozenset[str]:
     return frozenset(name for one in found if one.key == workspace for name in (one.workspace_id, one.slug))
 
 
-def accept_entries(database: Database, workspace: int, body: bytes) -> Accepted:
+def accept_entries(
+    database: Database, workspace: int, body: bytes, masker: Masker | None = BUILT_IN_MASKER
+) -> Accepted:
     """Keep native entries that were handed in: one JSON object a line, an array of them, or a document."""
+    if masker is not None:
+        body, _ = masker.mask(body)
     names = _names_of(database, workspace)
     occurrences: Counter[bytes] = Counter()
 

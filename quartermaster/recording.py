@@ -25,13 +25,15 @@ from quartermaster.adapters import (
     LineReader,
     Record,
     RejectedLine,
+    adapter_named,
     recognise,
 )
 from quartermaster.adapters.native import split_concatenated
 from quartermaster.core.journal import minted_id
+from quartermaster.core.secrets import Masker
 from quartermaster.errors import Rejected
 from quartermaster.store.journal import Decoded, decode_entry
-from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State
+from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State, printable_path
 
 CHUNK_BYTES: Final = 2 << 20
 HEAD_BYTES: Final = 256 * 1024
@@ -41,6 +43,7 @@ _FIRST_LINE_LIMIT_BYTES: Final = 256 << 20
 
 _DIGESTED_HEAD: Final = 1024
 _DIGESTED_TAIL: Final = 256
+_ZIP: Final = b"PK\x03\x04"
 _BYTE_ORDER_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _QUIET_NANOSECONDS: Final = 2 * 10**9
 
@@ -59,6 +62,7 @@ class Batch(msgspec.Struct, kw_only=True):
     rejections: list[Rejection]
     amended: tuple[Rejection, ...] = ()
     archive: bytes | None
+    masked: dict[str, int]
     archive_position: int = 0
     revisable: bool
     whole_document: bool
@@ -107,12 +111,15 @@ class Recording:
         *,
         workspace_names: frozenset[str],
         line_limit_bytes: int,
+        masker: Masker | None = None,
     ) -> None:
         self.root = root
         self.path = path
-        self.source = source or Source(path=os.fsencode(path))
+        self.source = source or Source(path=os.fsencode(path), name=_name(root, path))
         self._workspace_names = workspace_names
         self._line_limit = line_limit_bytes
+        self._masker = masker
+        self._masked: Counter[str] = Counter()
         self._adapter: Adapter | None = None
         self._reader: LineReader | None = None
         self._reader_position = 0
@@ -132,6 +139,8 @@ class Recording:
             _check_kind(status)
             source = self._continued(descriptor, status)
             at_rest = at_rest or now - status.st_ctime_ns > _QUIET_NANOSECONDS
+            if self._adapter is None and source.position:
+                self._adapter = adapter_named(source.format)
             if self._adapter is None:
                 self._adapter = self._recognise(descriptor, status.st_size, at_rest=at_rest)
                 source.format = self._adapter.name
@@ -142,6 +151,7 @@ class Recording:
     def finish(self) -> Batch | None:
         """What can be said of a recording that was read to its end and is at rest, such as its outcome."""
         self.awaits_finish = False
+        self._masked.clear()
         if self._reader is None or self._adapter is None:
             return None
         decoded, rejections = self._decode(self._reader.finish(), self._adapter)
@@ -194,7 +204,7 @@ class Recording:
         source.state = "reading"
         source.position = source.lines = source.skipped = source.head_length = source.anonymous = 0
         source.accepted = source.duplicate = source.conflicting = source.rejected = 0
-        source.head_digest = source.tail_digest = None
+        source.head_digest = source.tail_digest = source.unknown_types = None
 
     def _remember_digests(self, source: Source, data: bytes) -> None:
         """Of the bytes that were read, not of the file: it may be another one by now."""
@@ -245,12 +255,20 @@ class Recording:
         if not at_rest and not _is_whole(document):
             raise Refused("waiting", "the document is not whole yet")
         self._occurrences.clear()
-        decoded, rejections = self._decode(adapter.read_document(document), adapter, data=document)
+        self._masked.clear()
+        packed = document.startswith(_ZIP)
+        shown = document if packed else self._mask(document)
+        records = adapter.read_document(shown)
+        decoded, rejections = self._decode(
+            map(self._masked_record, records) if packed else records, adapter, data=shown
+        )
         source.position = source.size = len(document)
         source.lines = document.count(b"\n")
         source.state = "complete"
         self._remember_digests(source, document)
-        return self._batch(source, decoded, rejections, adapter, archive=document)
+        # a packed document cannot be masked, so it is not kept where masking is wanted
+        archive = None if packed and self._masker else shown
+        return self._batch(source, decoded, rejections, adapter, archive=archive)
 
     def _read_lines(self, descriptor: int, source: Source, adapter: LineAdapter) -> Batch | None:
         reader = self._primed_reader(descriptor, source, adapter)
@@ -262,12 +280,15 @@ class Recording:
         if not end:
             return self._wait(source, adapter)
         data, position = chunk[:end], source.position
-        decoded, rejections = self._decode_lines(reader, data, source, adapter)
+        self._masked.clear()
+        lines = self._lines_of(data)
+        decoded, rejections = self._decode_lines(reader, lines, source, adapter)
         source.lines += data.count(b"\n")
         source.anonymous = self._anonymous
         self._remember_digests(source, data)
         self._go_on_at(source, position + end, adapter)
-        batch = self._batch(source, decoded, rejections, adapter, archive=data)
+        archive = b"\n".join([line for line, _ in lines]) if self._masked else data
+        batch = self._batch(source, decoded, rejections, adapter, archive=archive)
         batch.archive_position = position
         return batch
 
@@ -318,25 +339,45 @@ class Recording:
         if not adapter.keeps_bytes or source.anonymous:
             for position, data in _lines_before(descriptor, source.position, self._line_limit):
                 past = msgspec.structs.replace(source, position=position, lines=0)
-                self._decode_lines(self._reader, data, past, adapter)
+                self._decode_lines(self._reader, self._lines_of(data), past, adapter)
         return self._reader
 
+    def _lines_of(self, data: bytes) -> list[tuple[bytes, int]]:
+        """The lines of whole lines, masked, each with its length on disk."""
+        lines = data.split(b"\n")
+        if self._masker is None or not self._masker.finds(data):
+            return [(line, len(line)) for line in lines]
+        return [(self._mask(line), len(line)) for line in lines]
+
+    def _mask(self, data: bytes) -> bytes:
+        """The bytes without the secrets in them, which are counted."""
+        if self._masker is None:
+            return data
+        masked, counts = self._masker.mask(data)
+        self._masked.update(counts)
+        return masked
+
+    def _masked_record(self, record: Record | RejectedLine) -> Record | RejectedLine:
+        if isinstance(record, RejectedLine):
+            return record
+        return Record(self._mask(record.raw), record.offset, record.length)
+
     def _decode_lines(
-        self, reader: LineReader, data: bytes, source: Source, adapter: LineAdapter
+        self, reader: LineReader, lines: Iterable[tuple[bytes, int]], source: Source, adapter: LineAdapter
     ) -> tuple[list[Decoded], list[Rejection]]:
         decoded: list[Decoded] = []
         rejections: list[Rejection] = []
         position, number = source.position, source.lines
-        for line in data.split(b"\n"):
+        for line, length in lines:
             number += 1
-            if len(line) > self._line_limit:
-                rejections.append(Rejection(number, position, len(line), self._too_long(), line[:KEPT_BYTES]))
+            if length > self._line_limit:
+                rejections.append(Rejection(number, position, length, self._too_long(), line[:KEPT_BYTES]))
             elif line:
                 records = reader.read_line(line, position)
                 some, bad = self._decode(records, adapter, data=line, begin=position, number=number)
                 decoded += some
                 rejections += bad
-            position += len(line) + 1
+            position += length + 1
         return decoded, rejections
 
     def _decode(
@@ -387,7 +428,8 @@ class Recording:
         if newline < 0:
             end = _behind_hole(descriptor, end, source.size)
         began = source.position - source.skipped
-        first_bytes = os.pread(descriptor, KEPT_BYTES, began)
+        self._masked.clear()
+        first_bytes = self._mask(os.pread(descriptor, KEPT_BYTES, began))
         rejection = Rejection(source.lines + 1, began, end - began, self._too_long(), first_bytes)
         told_before = source.skipped > 0
         source.skipped = end - began if newline < 0 else 0
@@ -419,10 +461,16 @@ class Recording:
             decoded=decoded,
             rejections=rejections,
             archive=None if adapter.keeps_bytes else archive,
+            masked=dict(self._masked),
             revisable=adapter.revisable,
             whole_document=not adapter.line_based,
             more=source.state == "reading" and source.position < source.size,
         )
+
+
+def _name(root: Path, path: Path) -> str:
+    """The path below its folder, as valid text."""
+    return printable_path(os.fsencode(path.relative_to(root)))
 
 
 def _bytes_before(descriptor: int, position: int) -> bytes:

@@ -78,6 +78,11 @@ class Crew:
             lambda c: journal.count_entries(c, self.workspace, JournalFilter())
         )
 
+    def tellings(self) -> int:
+        """Entries ever kept, those included that were told again in other words later."""
+        query = "select count(*) from entry_key where workspace = ?"
+        return self.database.read_blocking(lambda c: c.execute(query, (self.workspace,)).fetchone()[0])
+
     def mission(self, mission_id: str) -> missions.Mission:
         found = self.database.read_blocking(lambda c: missions.find_mission(c, self.workspace, mission_id))
         assert found is not None
@@ -596,7 +601,7 @@ def every_recording() -> list[Path]:
 def test_the_ledger_of_every_recording_adds_up(crew: Crew, path: Path) -> None:
     ledger = crew.ingest(path)
     assert (ledger.state, ledger.unread, ledger.conflicting) == ("complete", 0, 0)
-    assert crew.count() == ledger.accepted > 0
+    assert crew.tellings() == ledger.accepted >= crew.count() > 0
     assert ledger.missions > 0
     if ledger.format == "native":
         lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]

@@ -97,6 +97,11 @@ def adapters() -> tuple[Adapter, ...]:
     return tuple(importlib.import_module(f"{__name__}.{name}").ADAPTER for name in names)
 
 
+def adapter_named(name: str | None) -> Adapter | None:
+    """The format of that name, if this program still has it."""
+    return next((adapter for adapter in adapters() if adapter.name == name), None)
+
+
 def recognise(head: bytes, *, whole: bool) -> Adapter | None:
     """The one format that recognises these first bytes, or None: nothing is guessed."""
     matching = [adapter for adapter in adapters() if adapter.recognises(head, whole=whole)]

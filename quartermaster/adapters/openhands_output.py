@@ -87,7 +87,7 @@ class OpenHandsOutput:
 
 def _is_instance(line: bytes) -> bool:
     start = json.skip_blank(line, 0)
-    if line[start : start + 1] != b"{":
+    if line[start : start + 1] != b"{" or b'"history"' not in line:
         return False
     members = {member.name: member.value.start for member in json.members(line, start)}
     if b"history" not in members or not {b"instance_id", b"issue", b"metrics"} & members.keys():

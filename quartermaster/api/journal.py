@@ -122,7 +122,9 @@ async def show_entry(request: Call, entry_id: FromPath[str]) -> Answer:
 async def add_entries(request: Call) -> Answer:
     """Add native entries: one JSON object a line, or a JSON array of them. Answered after the commit."""
     body = await read_body(request, line_based=True)
-    accept = partial(ingest.accept_entries, services_of(request).database, request.auth.workspace, body)
+    services = services_of(request)
+    workspace, masker = request.auth.workspace, services.masker
+    accept = partial(ingest.accept_entries, services.database, workspace, body, masker)
 
     async def work() -> Reply:
         accepted = await anyio.to_thread.run_sync(accept)

@@ -7,6 +7,7 @@ import anyio
 import msgspec
 
 from quartermaster.core.pricing import OwnPrices
+from quartermaster.core.secrets import Masker
 
 if TYPE_CHECKING:
     from quartermaster.inbox import Ingester
@@ -31,7 +32,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     prices: OwnPrices = OwnPrices()
-    masker: Masker | None = BUILT_IN_MASKER
+    masker: Masker | None = None
     allowed_hosts: tuple[str, ...] = ()
     body_limit_bytes: int = 16 * 1024 * 1024
     heartbeat_seconds: float = 15.0

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from quartermaster import logs
-from quartermaster.api.rows import mission_detail, mission_row
+from quartermaster.api.rows import mission_detail, mission_row, source_detail, source_row
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
@@ -28,6 +28,7 @@ from quartermaster.store.database import Connection, Database
 from quartermaster.store.journal import JournalFilter
 from quartermaster.store.missions import MissionFilter
 from quartermaster.store.runs import RunFilter
+from quartermaster.store.sources import SourceFilter, SourceLedger
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class Local:
                 mission,
                 assessment,
                 outcomes=missions.outcomes_of(connection, mission.key),
-                sources=sources.sources_of(connection, mission.key),
+                sources=[_ledger_detail(one) for one in sources.sources_of(connection, mission.key)],
             )
 
         return self._read(find)
@@ -88,6 +89,10 @@ class Local:
         return self._read(
             lambda connection: missions.mission_ids_starting(connection, self._workspace, prefix, limit)
         )
+
+    def sources(self, filters: Row, limit: int) -> Iterator[Row]:
+        chosen = SourceFilter(**filters, limit=min(limit, sources.LIST_LIMIT))
+        return islice(self._paged(sources.page_of_sources, chosen, _ledger_row, "rows"), limit)
 
     def entries(self, filters: Row, limit: int) -> Iterator[Row]:
         chosen = JournalFilter(**_with_instants(filters), limit=min(limit, _PAGE))
@@ -140,7 +145,7 @@ class Local:
             line_limit_bytes=self._settings.ingest_line_limit_bytes,
             masker=masker_of(self._settings),
         )
-        return [msgspec.to_builtins(ledger) for ledger in ledgers]
+        return [_ledger_detail(ledger) for ledger in ledgers]
 
     def close(self) -> None:
         self._database.close()
@@ -184,6 +189,14 @@ class Local:
                 deadline_seconds=self._settings.eval_deadline_seconds,
             )
         return self.run(run.run_id)
+
+
+def _ledger_row(ledger: SourceLedger) -> Row:
+    return {"path": ledger.path, **source_row(ledger)}
+
+
+def _ledger_detail(ledger: SourceLedger) -> Row:
+    return {"path": ledger.path, **source_detail(ledger)}
 
 
 def _told(progress: Progress) -> str:

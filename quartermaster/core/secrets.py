@@ -89,7 +89,7 @@ _RULES: Final = (
     *_rules("bearer_token", rb"([\w.~+/=-]{20,})", b"Bearer ", b"bearer ", plausible=_is_random),
     *_rules(
         "connection_string",
-        rb"[^\s:/@\"'\\<>]{1,64}:([^\s@/\"'\\<>]{3,128})@[\w.-]",
+        rb"[^\s:/@\"'\\<>\[]{1,64}:([^\s@/\"'\\<>]{3,128})@[\w.-]",
         b"://",
         plausible=_is_password,
     ),

@@ -13,7 +13,7 @@ import msgspec
 from quartermaster.core.journal import SEVERITIES, JournalEntry, minted_id, read_entry
 from quartermaster.core.trajectory import MODEL_CALL, Step, key_of, step_of
 from quartermaster.errors import Rejected, UsageError
-from quartermaster.store import missions
+from quartermaster.store import absorption, missions
 from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import MissionState
@@ -30,6 +30,7 @@ EntryKey = int | str
 _OWN_PREFIX: Final = "eval."
 _LINK_CHUNK: Final = 500
 _FACTS: Final = frozenset({"mission.created", "mission.outcome"})
+_ABSORBED: Final = "mission.absorbed"
 _is_numbered: Final = re.compile(r"j_[0-9a-f]{16}").fullmatch
 
 
@@ -158,14 +159,30 @@ def append_decoded(
         missions.save_state(connection, state, now=now)
     _tell_facts(connection, fresh, homes, states)
     _learn_links(connection, workspace, fresh, homes, states, now=now)
+    absorbed = _absorb(connection, workspace, fresh, homes, states)
     return Appended(
         len(fresh),
         duplicate,
         conflicts,
         (),
-        frozenset(touched.union(state.key for state in states.values())),
+        frozenset(touched.union(state.key for state in states.values()) - absorbed),
         numbers.added,
     )
+
+
+def _absorb(
+    connection: Connection,
+    workspace: int,
+    fresh: Sequence[Decoded],
+    homes: Sequence[str | None],
+    states: Mapping[str | None, MissionState],
+) -> set[int]:
+    """Missions that turned out to be a part of another end; their numbers."""
+    told = [(one, home) for one, home in zip(fresh, homes, strict=True) if one.entry.entry_type == _ABSORBED]
+    ended = [
+        absorption.absorb(connection, workspace, one.raw, states[home].key, entry_key) for one, home in told
+    ]
+    return {key for key in ended if key is not None}
 
 
 class _KeyRow(msgspec.Struct, frozen=True, gc=False):
@@ -260,7 +277,7 @@ def _links_of(entry: JournalEntry) -> list[int]:
 
 def _find_homes(connection: Connection, workspace: int, fresh: Sequence[Decoded]) -> list[str | None]:
     """The mission id of each entry; of those that carry none, by assignment or trace where that is known."""
-    homes = [one.entry.mission_id for one in fresh]
+    homes = absorption.homes_of(connection, workspace, [one.entry.mission_id for one in fresh])
     homeless = [index for index, home in enumerate(homes) if home is None]
     if not homeless:
         return homes
@@ -271,14 +288,15 @@ def _find_homes(connection: Connection, workspace: int, fresh: Sequence[Decoded]
                 in_batch.setdefault(link, one.entry.mission_id)
     for index in homeless:
         for link in _links_of(fresh[index].entry):
-            home = _linked_mission(connection, workspace, link) or in_batch.get(link)
+            home = linked_mission(connection, workspace, link) or in_batch.get(link)
             if home is not None:
                 homes[index] = home
                 break
     return homes
 
 
-def _linked_mission(connection: Connection, workspace: int, link: int) -> str | None:
+def linked_mission(connection: Connection, workspace: int, link: int) -> str | None:
+    """The mission that an assignment or a trace belongs to, as far as that is known."""
     row = connection.execute(
         "select mission.mission_id from link join mission on mission.id = link.mission"
         " where link.workspace = ? and link.link = ?",
@@ -391,7 +409,7 @@ def _replace(
     outdated = revised if row.current is None else row.current
     place = _known_keys(connection, workspace, [outdated])[outdated]
     removed = connection.execute(
-        "delete from entry where mission = ? and instant = ? and entry_id = ? returning tokens, cost",
+        "delete from entry where mission = ? and instant = ? and entry_id = ? returning tokens, cost, kind",
         (place.mission, place.instant, outdated),
     ).fetchone()
     connection.execute(
@@ -401,7 +419,7 @@ def _replace(
     for state in states.values():
         if state.key == place.mission and removed is not None:
             state.entries -= 1
-            if revision.entry.entry_type == "llm.call":
+            if removed[2] == MODEL_CALL:
                 state.count_call(removed[0], removed[1], -1)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Kept in `user_version`, so that a start on a current database needs no look at the migrations."""
 
 APPLICATION_ID: Final = 0x514D5452  # "QMTR"
@@ -311,6 +311,27 @@ alter table entry add column cache_write_1h_tokens integer;
 alter table entry add column terms integer
 """
 
+_SPANS: Final = """
+-- Where spans of live traces hang, so that of several that describe one model call one is counted.
+create table span (
+    workspace integer not null,
+    span integer not null,              -- entry_id of its entry
+    parent integer,
+    known integer not null,             -- 0: only its children have come so far
+    calls integer not null,             -- 1: it describes a model call
+    called_below integer not null,      -- 1: a span inside of it does
+    primary key (workspace, span)
+) strict, without rowid;
+
+-- What live spans have told of each mission, with what the best claim to each fact rests on.
+create table span_facts (
+    workspace integer not null,
+    mission_id text not null,
+    facts blob not null,                -- JSON object
+    primary key (workspace, mission_id)
+) strict, without rowid
+"""
+
 
 def migrate(database: "Database") -> None:
     """Bring a database to SCHEMA_VERSION; every step is one transaction and is recorded."""
@@ -327,6 +348,11 @@ def migrate(database: "Database") -> None:
     @migrations()
     def m002_terms_of_model_calls(db: "Database") -> None:
         for statement in _TERMS.split(";\n"):
+            db.execute(statement)
+
+    @migrations()
+    def m003_live_spans(db: "Database") -> None:
+        for statement in _SPANS.split(";\n"):
             db.execute(statement)
 
     migrations.apply(database)

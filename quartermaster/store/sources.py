@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 import zstandard
 
-from quartermaster.errors import StorageBusy
+from quartermaster.errors import StorageBusy, UsageError
+from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection, sqlite3
 
 State = Literal["reading", "complete", "waiting", "unrecognised", "refused", "failed", "vanished"]
@@ -15,19 +16,27 @@ State = Literal["reading", "complete", "waiting", "unrecognised", "refused", "fa
 unrecognised: no known format, kept as it is · refused: no regular file of this inbox ·
 failed: it cannot be read · vanished: it was removed before it was read to its end."""
 
+STATES: Final[tuple[str, ...]] = get_args(State)
+
+LIST_LIMIT: Final = 200
 SHOWN_REJECTIONS: Final = 100
+SHOWN_BYTES: Final = 200
+"""Bytes of a rejected line that people see."""
+_CHANGED_AT: Final = 15
 KEPT_BYTES: Final = 65_536
 """Bytes of a rejected line that are kept."""
 
 _COLUMNS: Final = (
     "id, path, generation, format, state, reason, device, inode, size, modified, position, lines,"
-    " head_length, head_digest, tail_digest, skipped, anonymous, accepted, duplicate, conflicting, rejected"
+    " head_length, head_digest, tail_digest, skipped, anonymous, accepted, duplicate, conflicting,"
+    " rejected, masked, name, unknown_types"
 )
 
 
 class Source(msgspec.Struct, kw_only=True):
     """One file of a workspace. `position` is the first byte that is not read; `size` and `modified`
-    (nanoseconds; the time of the last change of any kind) are what the file system said last."""
+    (nanoseconds; the time of the last change of any kind) are what the file system said last. `name` is
+    the path below the folder that it was found in, the one that clients see."""
 
     id: int = 0
     path: bytes
@@ -50,20 +59,31 @@ class Source(msgspec.Struct, kw_only=True):
     duplicate: int = 0
     conflicting: int = 0
     rejected: int = 0
+    masked: bytes | None = None
+    name: str = ""
+    unknown_types: bytes | None = None
 
 
 class RejectedLineView(msgspec.Struct, frozen=True):
-    """A range of a file that was not understood. `line` counts from 1; None in a document."""
+    """A range of a file that was not understood. `line` counts from 1; None in a document. `text` is how
+    it begins."""
 
     line: int | None
     position: int
     length: int
     reason: str
+    text: str
 
 
 class SourceLedger(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one file, as people look at it. Of a file that was rewritten, what it says now."""
+    """What became of one file, as people look at it. Of a file that was rewritten, what it says now.
 
+    `name` is its path below the folder that it was found in; `path` is for the people of this machine
+    alone. `unknown_types` are entries by type, of types that no number is made of.
+    """
+
+    source_id: str
+    name: str
     path: str
     format: str | None
     state: State
@@ -73,8 +93,29 @@ class SourceLedger(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: int
     conflicting: int
     rejected: int
+    size: int
     unread: int
+    masked: dict[str, int]
+    unknown_types: dict[str, int]
+    changed_at: int
     rejected_lines: tuple[RejectedLineView, ...] = ()
+
+
+class SourceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of files is narrowed to. `q` is looked for in the name."""
+
+    q: str | None = None
+    state: State | None = None
+    format: str | None = None
+    cursor: str | None = None
+    limit: int = 100
+
+
+class SourcePage(msgspec.Struct, frozen=True):
+    """One page of files, last changed first; their rejected lines are told one file at a time."""
+
+    rows: tuple[SourceLedger, ...]
+    next_cursor: str | None
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -190,15 +231,56 @@ def add_missions(connection: Connection, source: int, missions: Iterable[int]) -
 
 
 _LEDGER: Final = (
-    "select source.id, path, format, state, reason, accepted, duplicate, conflicting, rejected,"
-    " max(size - position, 0), (select count(*) from source_mission where source = source.id) from source"
+    "select source.id, source_id, name, path, format, state, reason, accepted, duplicate, conflicting,"
+    " rejected, size, max(size - position, 0), masked, unknown_types, changed_at,"
+    " (select count(*) from source_mission where source = source.id) from source"
 )
+
+
+def page_of_sources(connection: Connection, workspace: int, filters: SourceFilter) -> SourcePage:
+    """One page of the files of a workspace; raises UsageError on a cursor of another list."""
+    conditions, values = _conditions(filters)
+    scope = ("sources", workspace)
+    if filters.cursor:
+        conditions.append("(changed_at, id) < (?, ?)")
+        values += read_cursor(filters.cursor, scope, (int, int))
+    where = "".join(f" and {condition}" for condition in conditions)
+    rows = connection.execute(
+        f"{_LEDGER} where workspace = ?{where} order by changed_at desc, id desc limit ?",
+        (workspace, *values, filters.limit + 1),
+    ).fetchall()
+    shown = rows[: filters.limit]
+    more = len(rows) > filters.limit
+    position = (shown[-1][_CHANGED_AT], shown[-1][0]) if more else None
+    return SourcePage(
+        tuple(_ledger_row(row) for row in shown), write_cursor(scope, position) if position else None
+    )
+
+
+def _conditions(filters: SourceFilter) -> tuple[list[str], list[Any]]:
+    if not 1 <= filters.limit <= LIST_LIMIT:
+        raise UsageError(f"limit is a number from 1 to {LIST_LIMIT}")
+    given = {"state": filters.state, "format": filters.format}
+    conditions = [f"{column} = ?" for column, value in given.items() if value is not None]
+    values: list[Any] = [value for value in given.values() if value is not None]
+    if filters.q:
+        conditions.append("name like ? escape '\\'")
+        values.append("%" + filters.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
+    return conditions, values
 
 
 def list_sources(connection: Connection, workspace: int) -> list[SourceLedger]:
     """Every file of a workspace, by path."""
     rows = connection.execute(f"{_LEDGER} where workspace = ? order by path", (workspace,)).fetchall()
     return [_ledger(connection, row) for row in rows]
+
+
+def find_ledger(connection: Connection, workspace: int, source_id: str) -> SourceLedger | None:
+    """What became of the file of that id in that workspace, if there is one."""
+    row = connection.execute(
+        f"{_LEDGER} where source_id = ? and workspace = ?", (source_id, workspace)
+    ).fetchone()
+    return None if row is None else _ledger(connection, row)
 
 
 def ledger_of(connection: Connection, source: int) -> SourceLedger:
@@ -218,21 +300,49 @@ def sources_of(connection: Connection, mission: int) -> list[SourceLedger]:
 
 def _ledger(connection: Connection, row: tuple[Any, ...]) -> SourceLedger:
     lines = connection.execute(
-        "select line, position, length, reason from rejected_line where source = ?"
+        "select line, position, length, reason, raw from rejected_line where source = ?"
         " and generation = (select generation from source where id = rejected_line.source)"
         " order by position limit ?",
         (row[0], SHOWN_REJECTIONS),
     )
-    return SourceLedger(
-        path=os.fsdecode(row[1]).encode("utf-8", "backslashreplace").decode(),
-        format=row[2],
-        state=row[3],
-        reason=row[4],
-        accepted=row[5],
-        duplicate=row[6],
-        conflicting=row[7],
-        rejected=row[8],
-        unread=row[9],
-        missions=row[10],
-        rejected_lines=tuple(RejectedLineView(*line) for line in lines),
+    shown = (
+        RejectedLineView(line, position, length, reason, _begins(raw))
+        for line, position, length, reason, raw in lines
     )
+    return msgspec.structs.replace(_ledger_row(row), rejected_lines=tuple(shown))
+
+
+def _begins(raw: bytes) -> str:
+    """The first bytes of a rejected range as text."""
+    kept: bytes = zstandard.ZstdDecompressor().decompress(raw)
+    return kept[:SHOWN_BYTES].decode("utf-8", "replace")
+
+
+def _ledger_row(row: tuple[Any, ...]) -> SourceLedger:
+    return SourceLedger(
+        source_id=row[1],
+        name=row[2],
+        path=printable_path(row[3]),
+        format=row[4],
+        state=row[5],
+        reason=row[6],
+        accepted=row[7],
+        duplicate=row[8],
+        conflicting=row[9],
+        rejected=row[10],
+        size=row[11],
+        unread=row[12],
+        masked=_counts(row[13]),
+        unknown_types=_counts(row[14]),
+        changed_at=row[15],
+        missions=row[16],
+    )
+
+
+def printable_path(path: bytes) -> str:
+    """A path as valid text, whatever bytes it is made of."""
+    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _counts(told: bytes | None) -> dict[str, int]:
+    return msgspec.json.decode(told, type=dict[str, int]) if told else {}
