@@ -211,6 +211,8 @@ def _resold(name: str) -> list[Any]:
 
 def _model_of(seller: Any, name: str) -> Any:
     """The model that a seller has under a name; an unlisted date is no other model where none is dated."""
+    if seller.id == "aws" and name.startswith("claude") and _is_dearer_in_a_region(seller, name):
+        return None
     dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
     for wanted in dict.fromkeys((name, dashed)):
         model = _listed(seller, wanted)
@@ -220,6 +222,12 @@ def _model_of(seller: Any, name: str) -> Any:
     if base == name or any(one.id.lower().startswith(f"{base}-20") for one in seller.models):
         return None
     return next((one for one in seller.models if _names(one.match, base, seller.id, whole=True)), None)
+
+
+def _is_dearer_in_a_region(bedrock: Any, name: str) -> bool:
+    """Whether the name, without the region that Bedrock puts in front, leaves two prices open."""
+    regional, worldwide = (_listed(bedrock, f"{region}.anthropic.{name}") for region in ("us", "global"))
+    return worldwide is not None and (regional is None or regional.prices != worldwide.prices)
 
 
 def _listed(seller: Any, name: str) -> Any:

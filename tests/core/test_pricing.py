@@ -129,6 +129,11 @@ def test_the_recorded_provider_decides_where_a_name_alone_does_not():
     assert price("gpt-4.1", 10, 10, terms="some-proxy") == price("gpt-4.1", 10, 10)
 
 
+def test_a_name_on_bedrock_without_its_region_has_a_price_only_where_regions_do_not_differ():
+    assert price("claude-sonnet-4-5-20250929", 10, 10, terms="bedrock") is None
+    assert price("claude-3-7-sonnet-20250219", 10, 10, terms="bedrock") == 180 * PICODOLLARS // 10**6
+
+
 def test_a_service_tier_without_a_price_of_that_date_has_none():
     assert price("gpt-5", 10, 10, terms="openai;priority", at=datetime(2026, 1, 1, tzinfo=UTC)) is None
     assert price("gpt-5", 10, 10, terms="openai;unheard-of") is None
