@@ -65,6 +65,11 @@ def json_object(fields: Mapping[str, Schema], *, required: Sequence[str]) -> Req
     return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
 
 
+def one_of(words: Sequence[str]) -> Schema:
+    """One of some words."""
+    return Schema(type=OpenAPIType.STRING, enum=list(words))
+
+
 def integer(least: int, most: int, default: int) -> Schema:
     """A whole number within bounds."""
     return Schema(type=OpenAPIType.INTEGER, minimum=least, maximum=most, default=default)

@@ -13,7 +13,7 @@ from quartermaster.api.bodies import Query
 from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, operation
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import not_found
-from quartermaster.api.rows import mission_detail, mission_row, step_row
+from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
 from quartermaster.store import missions, sources, trajectory
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
@@ -125,7 +125,7 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
             mission,
             assessment,
             outcomes=missions.outcomes_of(connection, mission.key),
-            sources=sources.sources_of(connection, mission.key),
+            sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
         )
 
     detail = await services_of(request).database.read(look_up, seconds=_ASSESSMENT_SECONDS)

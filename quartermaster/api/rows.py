@@ -1,6 +1,6 @@
 """Missions and steps as clients read them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ from quartermaster.core.assessment import Assessment
 from quartermaster.core.journal import format_instant
 from quartermaster.core.trajectory import PICODOLLARS
 from quartermaster.store.missions import Mission
+from quartermaster.store.sources import SourceLedger
 from quartermaster.store.trajectory import StepView
 
 
@@ -46,7 +47,7 @@ def mission_detail(
     assessment: Assessment,
     *,
     outcomes: Iterable[msgspec.Struct],
-    sources: Iterable[msgspec.Struct],
+    sources: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """A mission with everything that was found out about it alone."""
     return mission_row(mission) | {
@@ -57,8 +58,21 @@ def mission_detail(
         "signatures": msgspec.to_builtins(assessment.layers),
         "metrics": msgspec.to_builtins(assessment.metrics),
         "failure_modes": msgspec.to_builtins(assessment.findings),
-        "sources": msgspec.to_builtins(list(sources)),
+        "sources": list(sources),
     }
+
+
+def source_row(ledger: SourceLedger) -> dict[str, Any]:
+    """A file in a list. Where it lies on this machine is nobody's business but this machine's."""
+    row: dict[str, Any] = msgspec.to_builtins(ledger)
+    del row["path"], row["rejected_lines"]
+    row["changed_at"] = format_instant(ledger.changed_at)
+    return row
+
+
+def source_detail(ledger: SourceLedger) -> dict[str, Any]:
+    """A file with the ranges of it that were not understood."""
+    return source_row(ledger) | {"rejected_lines": msgspec.to_builtins(ledger.rejected_lines)}
 
 
 def step_row(step: StepView) -> dict[str, Any]:

@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "serve": "Run the daemon: watch the inboxes, serve the API, evaluate.",
     "demo": "Show the whole way on recorded sample missions.",
     "ingest": "Read recordings into the journal and print what became of each.",
+    "sources": "List files that were offered and what became of each, last changed first.",
+    "watch": "Watch folders in place, and stop watching them.",
     "missions": "List missions, last changed first.",
     "show": "Show one mission: its facts, metrics, failure modes and sources.",
     "journal": "List journal entries, newest first.",

@@ -11,6 +11,7 @@ from quartermaster.adapters import Adapter, Record, RejectedLine, recognise
 from quartermaster.cli.client import Client, path_of
 from quartermaster.cli.target import Row
 from quartermaster.core.journal import read_entry
+from quartermaster.core.vocabulary import unknown_types
 from quartermaster.errors import Rejected
 
 _HEAD_BYTES: Final = 256 * 1024
@@ -30,6 +31,7 @@ class _Ledger(msgspec.Struct, kw_only=True):
     conflicting: int = 0
     rejected: int = 0
     unread: int = 0
+    unknown_types: dict[str, int] = {}
     rejected_lines: list[dict[str, Any]] = []
 
 
@@ -90,7 +92,9 @@ def _accepted(records: Iterable[Record | RejectedLine], recording: bytes, ledger
         try:
             if isinstance(record, RejectedLine):
                 raise Rejected(record.reason)
-            read_entry(record.raw)
+            entry_type = read_entry(record.raw).entry_type
+            for name, count in unknown_types([entry_type], ledger.unknown_types).items():
+                ledger.unknown_types[name] = ledger.unknown_types.get(name, 0) + count
             yield record.raw
         except Rejected as reason:
             _reject(ledger, recording.count(b"\n", 0, record.offset) + 1, record.offset, str(reason))

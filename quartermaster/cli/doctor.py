@@ -1,10 +1,12 @@
 """`quartermaster doctor`: what is wrong with this installation, and what to do about it."""
 
+import os
 import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import click
@@ -13,14 +15,15 @@ import msgspec
 from quartermaster.cli import output
 from quartermaster.cli.client import Client
 from quartermaster.cli.options import home_option, settings_for
-from quartermaster.config import Settings
+from quartermaster.config import Settings, find_home
 from quartermaster.errors import QuartermasterError, StorageError
 from quartermaster.home import DAEMON, Home, holder
-from quartermaster.store import database
+from quartermaster.store import database, watched
 from quartermaster.store.database import sqlite3
 
 FAILED: Final = 10
 
+RECORDINGS: Final = ("~/.claude/projects", "~/.codex/sessions")
 _WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 _ENOUGH_WATCHES: Final = 8_192
 _MEBIBYTE: Final = 2**20
@@ -133,16 +136,40 @@ def _check_port(settings: Settings) -> Finding:
 
 
 def check_inboxes(settings: Settings, home: Home) -> Iterator[Finding]:
-    for inbox in settings.inbox:
-        if not inbox.path.is_dir():
-            yield Finding("inbox", "warn", f"{inbox.path} is no folder; it is watched once it is there")
+    for path, workspace in _watched(settings, home):
+        if not path.is_dir():
+            yield Finding("inbox", "warn", f"{path} is no folder; it is watched once it is there")
             continue
         try:
-            next(inbox.path.iterdir(), None)
+            next(path.iterdir(), None)
         except OSError as error:
-            yield Finding("inbox", "fail", f"{inbox.path} cannot be read: {error.strerror}")
+            yield Finding("inbox", "fail", f"{path} cannot be read: {error.strerror}")
             continue
-        yield Finding("inbox", "ok", f"{inbox.path} goes to workspace {inbox.workspace}")
+        yield Finding("inbox", "ok", f"{path} goes to workspace {workspace}")
+
+
+def check_recordings(settings: Settings, home: Home) -> Iterator[Finding]:
+    """Offer the folders in which agents on this machine leave their recordings."""
+    inboxes = [path.resolve() for path, _ in _watched(settings, home)]
+    for name in RECORDINGS:
+        folder = Path(name).expanduser()
+        if not folder.is_dir() or any(folder.resolve().is_relative_to(path) for path in inboxes):
+            continue
+        kept = "" if home.path == find_home(None, os.environ) else f" --home {quote(str(home.path))}"
+        message = f"{name} is there and not watched; run: quartermaster watch add {name}{kept}"
+        yield Finding("recordings", "ok", message)
+
+
+def _watched(settings: Settings, home: Home) -> list[tuple[Path, str]]:
+    """Folders that are watched in place, with their workspaces."""
+    folders = [(inbox.path, inbox.workspace) for inbox in settings.inbox]
+    if not home.database.exists():
+        return folders
+    try:
+        with database.closing_connection(home.database, writable=False) as connection:
+            return folders + [(one.path, one.slug) for one in watched.list_watched(connection)]
+    except (sqlite3.Error, StorageError):
+        return folders  # the check of the database says why
 
 
 def check_watches(settings: Settings, home: Home) -> Iterator[Finding]:
@@ -174,6 +201,7 @@ CHECKS: Final[tuple[Callable[[Settings, Home], Iterator[Finding]], ...]] = (
     check_token,
     check_daemon,
     check_inboxes,
+    check_recordings,
     check_watches,
     check_disk,
 )

@@ -1,6 +1,6 @@
 """`quartermaster ingest`: recordings in, and what became of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -37,10 +37,21 @@ def understood(ledger: Row) -> bool:
 
 def print_ledger(form: str, ledgers: list[Row]) -> None:
     """One row a file; what was rejected, and why, on stderr."""
-    output.print_rows(form, ledgers, LEDGER_COLUMNS)
+    output.print_rows(form, ledgers, ledger_columns(ledgers))
     for ledger in ledgers:
         for line in _complaints(ledger):
             output.tell(line)
+
+
+def ledger_columns(ledgers: Sequence[Row]) -> tuple[output.Column, ...]:
+    """The columns of a ledger; secrets and unknown types have theirs where there are any."""
+    further = (_MASKED, "masked"), (_UNKNOWN_TYPES, "unknown_types")
+    shown = (column for column, key in further if any(ledger.get(key) for ledger in ledgers))
+    return (*LEDGER_COLUMNS, *shown)
+
+
+def _counts(ledger: Row, key: str) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted((ledger.get(key) or {}).items()))
 
 
 def _complaints(ledger: Row) -> Iterator[str]:
@@ -55,7 +66,7 @@ def _complaints(ledger: Row) -> Iterator[str]:
 
 
 LEDGER_COLUMNS = (
-    output.field("FILE", "path"),
+    output.Column("FILE", lambda row: row.get("path") or row["name"]),
     output.field("FORMAT", "format"),
     output.field("STATE", "state"),
     output.field("MISSIONS", "missions", right=True),
@@ -65,3 +76,5 @@ LEDGER_COLUMNS = (
     output.field("REJECTED", "rejected", right=True),
     output.field("UNREAD BYTES", "unread", right=True),
 )
+_MASKED = output.Column("MASKED", lambda row: _counts(row, "masked"))
+_UNKNOWN_TYPES = output.Column("UNKNOWN TYPES", lambda row: _counts(row, "unknown_types"))

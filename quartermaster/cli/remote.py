@@ -40,6 +40,10 @@ class Remote:
         ids = (str(row["mission_id"]) for row in rows)
         return list(islice((one for one in ids if one.startswith(prefix)), limit))
 
+    def sources(self, filters: Row, limit: int) -> Iterator[Row]:
+        rows = self._client.pages(path_of("sources"), "rows", limit=min(limit, _PAGE), **_parameters(filters))
+        return islice(rows, limit)
+
     def entries(self, filters: Row, limit: int) -> Iterator[Row]:
         rows = self._client.pages(
             path_of("journal"), "entries", limit=min(limit, _PAGE), **_parameters(filters)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from quartermaster.cli import output
-from quartermaster.cli.ingest import LEDGER_COLUMNS
+from quartermaster.cli.ingest import ledger_columns
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id
 
@@ -53,4 +53,4 @@ def _lines(form: str, shown: Row) -> Iterator[str]:
     yield output.table(form, digests, _SIGNATURES)
     if shown["sources"]:
         yield ""
-        yield output.table(form, shown["sources"], LEDGER_COLUMNS)
+        yield output.table(form, shown["sources"], ledger_columns(shown["sources"]))

@@ -29,6 +29,10 @@ class Target(Protocol):
         """Ids of missions that begin with a prefix."""
         ...
 
+    def sources(self, filters: Row, limit: int) -> Iterator[Row]:
+        """Files that were offered, last changed first."""
+        ...
+
     def entries(self, filters: Row, limit: int) -> Iterator[Row]:
         """Journal entries, newest first."""
         ...

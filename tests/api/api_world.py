@@ -18,9 +18,10 @@ from litestar.testing import TestClient
 from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
 from quartermaster.core.comparison import Profile
+from quartermaster.ingest import ingest_paths
 from quartermaster.jobs import Supervisor
 from quartermaster.server import Server, bind
-from quartermaster.store import access, journal
+from quartermaster.store import access, journal, sources
 from quartermaster.store.access import Role
 from quartermaster.store.database import Database
 
@@ -38,6 +39,7 @@ class World:
     """The workspace `crew` with a member of each role, the workspace `foreign` with an owner."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.database = Database(folder / "quartermaster.db")
         self.supervisor = Supervisor(self.database, profile=Profile())
         self.stopping = anyio.Event()
@@ -88,6 +90,15 @@ class World:
             for number, entry_id in enumerate(entry_ids)
         ]
         self.database.write_blocking(lambda c: journal.append(c, workspace, raws, now=time.time_ns()))
+
+    def ingest(self, workspace: int, name: str, data: bytes) -> str:
+        """Read a file that lies in the folder `recordings`; the id of the source."""
+        path = self.folder / "recordings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        ingest_paths(self.database, workspace, [self.folder / "recordings"])
+        listed = self.database.read_blocking(lambda c: sources.list_sources(c, workspace))
+        return next(one.source_id for one in listed if one.name == name)
 
     def services(self, **changes: Any) -> Services:
         given: dict[str, Any] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from api_world import (
     ADMIN,
@@ -57,10 +58,14 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         None,
         READ,
     ),
+    "GET /api/v1/sources": ("/api/v1/sources", None, READ),
+    "GET /api/v1/sources/{source_id:str}": ("/api/v1/sources/{source}", None, READ),
     "GET /api/v1/journal": ("/api/v1/journal", None, READ),
     "GET /api/v1/journal/count": ("/api/v1/journal/count", None, READ),
     "GET /api/v1/journal/{entry_id:str}": (f"/api/v1/journal/{ENTRY}", None, READ),
     "POST /api/v1/journal": ("/api/v1/journal", NATIVE, (401, 401, 403, 403, 200, 200)),
+    "POST /v1/traces": ("/v1/traces", {"resourceSpans": []}, (401, 401, 403, 403, 200, 200)),
+    "POST /v1/logs": ("/v1/logs", {"resourceLogs": []}, (401, 401, 403, 403, 200, 200)),
 }
 
 # route: (path, body) with {id} where an id stands; then an own, a foreign and an unknown id
@@ -70,6 +75,7 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
     ("GET", "/api/v1/missions/{id}", None, MISSIONS),
     ("GET", "/api/v1/missions/{id}/trajectory", None, MISSIONS),
     ("GET", "/api/v1/journal/{id}", None, ENTRIES),
+    ("GET", "/api/v1/sources/{id}", None, None),
     ("GET", "/api/v1/eval/runs/{id}", None, None),
     ("POST", "/api/v1/eval/runs/{id}/cancel", {}, None),
     ("POST", "/api/v1/eval/replay", {"mission_id": "{id}"}, MISSIONS),
@@ -85,6 +91,7 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
         {"baseline_mission_id": MISSION, "candidate_mission_id": "{id}"},
         MISSIONS,
     ),
+    ("GET", "/api/v1/sources?q={id}", None, None),
     ("GET", "/api/v1/eval/runs?mission_id={id}", None, MISSIONS),
     ("GET", "/api/v1/missions?q={id}", None, MISSIONS),
     ("GET", "/api/v1/journal?mission_id={id}", None, MISSIONS),
@@ -92,16 +99,26 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
 )
 
 
+class TenancyWorld(World):
+    """With one file in each workspace."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        line = msgspec.json.encode(NATIVE) + b"\n"
+        self.source = self.ingest(self.crew, "crew.ndjson", line)
+        self.foreign_source = self.ingest(self.foreign, "foreign.ndjson", line)
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(Path(tmp_path_factory.mktemp("tenancy")))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenancyWorld]:
+    world = TenancyWorld(Path(tmp_path_factory.mktemp("tenancy")))
     world.stopping.set()  # so that a stream ends after its first bytes
     yield world
     world.database.close()
 
 
 @pytest.fixture(scope="module")
-def client(shared: World) -> Iterator[TestClient[Litestar]]:
+def client(shared: TenancyWorld) -> Iterator[TestClient[Litestar]]:
     with shared.client() as opened:
         opened.headers.clear()
         yield opened
@@ -116,7 +133,7 @@ def routes_of(application: Litestar) -> set[str]:
     }
 
 
-def run_of(shared: World, client: TestClient[Litestar], principal: str, mission_id: str) -> str:
+def run_of(shared: TenancyWorld, client: TestClient[Litestar], principal: str, mission_id: str) -> str:
     headers = shared.headers(principal)
     if principal == FOREIGN_OWNER:
         headers["X-Workspace-ID"] = "foreign"
@@ -131,16 +148,16 @@ def told(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     return response.status_code, response.content, headers
 
 
-def test_the_matrix_has_every_route_and_no_other(shared: World) -> None:
+def test_the_matrix_has_every_route_and_no_other(shared: TenancyWorld) -> None:
     assert routes_of(make_application(shared.services())) == set(MATRIX)
 
 
 @pytest.mark.parametrize("route", MATRIX)
 def test_every_kind_of_caller_gets_the_answer_of_the_matrix(
-    shared: World, client: TestClient[Litestar], route: str
+    shared: TenancyWorld, client: TestClient[Litestar], route: str
 ) -> None:
     path, body, expected = MATRIX[route]
-    path = path.replace("{run}", run_of(shared, client, ADMIN, MISSION))
+    path = path.replace("{run}", run_of(shared, client, ADMIN, MISSION)).replace("{source}", shared.source)
     method = route.split()[0]
     given = [
         client.request(method, path, json=body, headers=shared.headers(principal)).status_code
@@ -152,14 +169,17 @@ def test_every_kind_of_caller_gets_the_answer_of_the_matrix(
 
 @pytest.mark.parametrize(("method", "path", "body", "ids"), NAMED)
 def test_a_foreign_id_is_answered_like_one_that_does_not_exist(
-    shared: World,
+    shared: TenancyWorld,
     client: TestClient[Litestar],
     method: str,
     path: str,
     body: Any,
     ids: tuple[str, str, str] | None,
 ) -> None:
-    if ids is None:
+    if ids is None and "sources" in path:
+        names = ("crew.ndjson", "foreign.ndjson", "nowhere.ndjson")
+        ids = names if "?q=" in path else (shared.source, shared.foreign_source, "src_" + "0" * 16)
+    elif ids is None:
         own = run_of(shared, client, OWNER, MISSION)
         ids = (own, run_of(shared, client, FOREIGN_OWNER, FOREIGN_MISSION), "er_" + "0" * 16)
 
@@ -181,9 +201,9 @@ def test_every_route_with_an_id_in_its_path_is_among_those() -> None:
 
 @pytest.mark.parametrize("route", [route for route, (_, _, cells) in MATRIX.items() if cells[2] == 403])
 def test_a_foreign_workspace_is_answered_like_one_that_does_not_exist(
-    shared: World, client: TestClient[Litestar], route: str
+    shared: TenancyWorld, client: TestClient[Litestar], route: str
 ) -> None:
-    method, path = route.split()[0], MATRIX[route][0].replace("{run}", "er_0")
+    method, path = route.split()[0], MATRIX[route][0].replace("{run}", "er_0").replace("{source}", "src_0")
     body = MATRIX[route][1]
     named_in_header: tuple[str | bytes, ...] = ("foreign", "no-such-workspace", b"\xff\xfe")
     answers = []
@@ -198,7 +218,7 @@ def test_a_foreign_workspace_is_answered_like_one_that_does_not_exist(
 
 
 def test_the_workspace_of_the_query_wins_over_the_one_of_the_header(
-    shared: World, client: TestClient[Litestar]
+    shared: TenancyWorld, client: TestClient[Litestar]
 ) -> None:
     headers = shared.headers(OWNER) | {"X-Workspace-ID": "foreign"}
     assert client.get("/api/v1/missions?workspace_id=crew", headers=headers).status_code == 200
@@ -209,7 +229,7 @@ def test_the_workspace_of_the_query_wins_over_the_one_of_the_header(
 
 
 def test_without_a_name_the_only_membership_or_the_bound_token_decides(
-    shared: World, client: TestClient[Litestar]
+    shared: TenancyWorld, client: TestClient[Litestar]
 ) -> None:
     def missions_of(token: str, **headers: str) -> httpx.Response:
         return client.get("/api/v1/missions", headers={"Authorization": f"Bearer {token}", **headers})
@@ -229,7 +249,9 @@ def test_without_a_name_the_only_membership_or_the_bound_token_decides(
     assert told(elsewhere) == told(unknown)
 
 
-def test_a_cursor_of_another_workspace_is_a_damaged_one(shared: World, client: TestClient[Litestar]) -> None:
+def test_a_cursor_of_another_workspace_is_a_damaged_one(
+    shared: TenancyWorld, client: TestClient[Litestar]
+) -> None:
     for number in range(3):
         shared.record(shared.foreign, f"paged-{number}", f"j_00000000000001{number:02}")
     foreign = shared.headers(FOREIGN_OWNER) | {"X-Workspace-ID": "foreign"}
@@ -244,14 +266,14 @@ def test_a_cursor_of_another_workspace_is_a_damaged_one(shared: World, client: T
 
 @pytest.mark.parametrize(("role", "expected"), [("MANAGER", 403), ("ADMIN", 202), ("OWNER", 202)])
 def test_evaluations_are_for_owners_and_admins(
-    shared: World, client: TestClient[Litestar], role: str, expected: int
+    shared: TenancyWorld, client: TestClient[Litestar], role: str, expected: int
 ) -> None:
     for path, body in (("replay", REPLAY), ("regression", REGRESSION)):
         answer = client.post(f"/api/v1/eval/{path}", json=body, headers=shared.headers(role))
         assert answer.status_code == expected
 
 
-def test_what_is_wrong_is_told_in_one_order(shared: World, client: TestClient[Litestar]) -> None:
+def test_what_is_wrong_is_told_in_one_order(shared: TenancyWorld, client: TestClient[Litestar]) -> None:
     """401, workspace 403, role 403, 415, 400, 404: each hides everything behind it."""
 
     def status(principal: str, body: bytes, **headers: str) -> int:
@@ -277,7 +299,7 @@ def test_asking_for_the_methods_of_a_route_gives_no_permission_to_other_sites(
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_a_route_that_declares_no_role_stops_the_start(shared: World) -> None:
+def test_a_route_that_declares_no_role_stops_the_start(shared: TenancyWorld) -> None:
     @get("/forgotten")
     async def forgotten() -> str:
         return ""

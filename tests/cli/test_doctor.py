@@ -81,3 +81,26 @@ def test_inboxes_that_are_missing_or_closed_are_told(quartermaster, home: Path, 
         pytest.skip("nothing is closed to root")
     (tmp_path / "missing").mkdir(mode=0)
     assert found(quartermaster("doctor", "--format", "json"))["inbox"]["state"] == "fail"
+
+
+def test_folders_of_recordings_that_are_not_watched_are_offered_with_the_command(
+    quartermaster, tmp_path: Path
+):
+    user = tmp_path / "user"
+    (user / ".claude" / "projects").mkdir(parents=True)
+    (user / ".codex").mkdir()
+
+    def offered() -> list[str]:
+        rows = json.loads(quartermaster("doctor", "--format", "json", HOME=str(user)).stdout)
+        return [row["message"] for row in rows if row["check"] == "recordings"]
+
+    (message,) = offered()
+    command = message.partition("run: quartermaster ")[2].split()
+    assert command[:3] == ["watch", "add", "~/.claude/projects"]
+    (user / ".codex" / "sessions").mkdir()
+    assert len(offered()) == 2
+    assert quartermaster(*command, HOME=str(user)).returncode == 0
+    (message,) = offered()
+    assert "~/.codex/sessions" in message
+    rows = json.loads(quartermaster("doctor", "--format", "json", HOME=str(user)).stdout)
+    assert [row["state"] for row in rows if row["check"] == "inbox"] == ["ok"]
