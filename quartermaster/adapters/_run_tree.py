@@ -119,16 +119,19 @@ class RunTree:
             self._tell_model(story, run)
 
     def _tell_model(self, story: Story, run: Run) -> None:
-        if run.error is not None and run.usage.output is None and run.id not in self._around_calls:
-            failure = {"model": run.model, "error": cut(run.error or "the call failed", TEXT_LIMIT)}
-            story.tell("run.api_error", failure, run.id, summary=run.error, actor="system", severity="error")
+        """The same entry in whatever way: what is inside of a run may come with a later export."""
+        repeats = run.id in self._around_calls
+        if run.error is not None and run.usage.output is None and not repeats:
+            error = run.error or "the call failed"
+            payload = {"model": run.model, "error": cut(error, TEXT_LIMIT)}
+            about = {"summary": error, "actor": "system", "severity": "error", "known_as": "llm.call"}
+            story.tell("run.api_error", payload, run.id, **about)
             return
-        if run.id in self._around_calls:
-            payload = {"model": run.model, "name": run.name, "duration_ms": run.milliseconds}
-            story.tell("span.model", payload, run.id, summary=run.name)
-            return
-        story.model_call(run.id, run.model, run.usage, duration_ms=run.milliseconds, **run.more)
-        story.said(False, run.said, run.id)
+        entry_type = "span.model" if repeats else "llm.call"
+        more = {"duration_ms": run.milliseconds, **run.more}
+        story.model_call(run.id, run.model, run.usage, entry_type=entry_type, **more)
+        if not repeats:
+            story.said(False, run.said, run.id)
 
     def _is_call(self, run: Run) -> bool:
         return run.kind == "model" and run.id not in self._around_calls

@@ -71,9 +71,14 @@ class Story:
         summary: str = "",
         actor: str = "agent",
         severity: str = "info",
+        known_as: str | None = None,
     ) -> None:
-        """One entry; several of one type and key are told apart by their order."""
-        entry_id = self._entry_id((entry_type, *key, *self._again(entry_type, *key)))
+        """One entry; several of one type and key are told apart by their order.
+
+        `known_as` is the type that the id follows from, where more of a recording may change the type.
+        """
+        kind = known_as or entry_type
+        entry_id = self._entry_id((kind, *key, *self._again(kind, *key)))
         self.entries.append(
             self._mission.written(
                 entry_id, self._stamp(), entry_type, payload, summary=summary, actor=actor, severity=severity
@@ -91,8 +96,16 @@ class Story:
         entry_type, actor = ("message.user", "user") if by_user else ("message.assistant", "agent")
         self.tell(entry_type, {"text": cut(text, TEXT_LIMIT), **more}, key, summary=text, actor=actor)
 
-    def model_call(self, key: str, model: Any = None, usage: Usage | None = None, **more: Any) -> None:
-        """One logical call of a model."""
+    def model_call(
+        self,
+        key: str,
+        model: Any = None,
+        usage: Usage | None = None,
+        *,
+        entry_type: str = "llm.call",
+        **more: Any,
+    ) -> None:
+        """One logical call of a model, or under another type what only repeats one."""
         used = usage or Usage()
         name = model if isinstance(model, str) and model else None
         payload = {
@@ -105,7 +118,7 @@ class Story:
             "cost_usd": used.cost,
             **more,
         }
-        self.tell("llm.call", payload, key, summary=name or "model call")
+        self.tell(entry_type, payload, key, summary=name or "model call", known_as="llm.call")
 
     def begin(self, recorded_id: str, tool: str, arguments: Any = None) -> None:
         """The start of a command; the command line of a shell is its name, other tools keep arguments."""

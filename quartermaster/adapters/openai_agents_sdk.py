@@ -20,7 +20,8 @@ from quartermaster.core.journal import minted_id
 
 _RESPONSE_USAGE: Final = re.compile(
     r"usage=ResponseUsage\(input_tokens=(\d{1,12}), input_tokens_details=InputTokensDetails"
-    r"\(cached_tokens=(\d{1,12})\), output_tokens=(\d{1,12}), output_tokens_details=OutputTokensDetails\(reasoning_tokens=(\d{1,12})\)"
+    r"\(cached_tokens=(\d{1,12})\), output_tokens=(\d{1,12}),"
+    r" output_tokens_details=OutputTokensDetails\(reasoning_tokens=(\d{1,12})\)"
 )
 _RESPONSE_MODEL: Final = re.compile(r"model='([\w./:@-]{1,200})', object='response'")
 _MODELS: Final = ("generation", "response", "transcription", "speech")

@@ -242,7 +242,8 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["copilot_cli"] == {"copilot_cli"}
     assert found["gemini_cli"] == {"gemini_cli"}
     assert found["tau_bench"] == {"tau_bench"}
-    assert found["openai_agents_sdk"] == {"openai_agents_sdk", None}  # a home-made dump lies beside it
+    # a home-made dump of spans lies beside its trace
+    assert found["openai_agents_sdk"] == {"openai_agents_sdk", "otel_sdk_json"}
     assert found["langfuse"] == {"langfuse"}
     assert found["inspect_ai"] == {"inspect_ai"}
     assert found["tau2_bench"] == {"tau2_bench"}
