@@ -32,18 +32,27 @@ class NativeDocument:
         return _SPREAD_OUT.match(head, start) is not None and begins_entry(head, start)
 
     def read_document(self, document: bytes) -> Iterator[Record | RejectedLine]:
-        """The elements as records; what is no object, or not there in full, as rejected ranges."""
+        """The elements as records; what is no object, or not there in full, as rejected ranges.
+
+        Documents that were joined, such as the pages of an export, are read one after the other.
+        """
         start = json.start_of(document)
-        if start == len(document):
-            return
-        array = _array_of(document, start)
-        if array is None:
-            end = json.value_end(document, start) if document[start] == ord("{") else None
-            yield _read(document, json.Span(start, end))
-            return
-        spans = json.array_spans if array == start else json.elements
-        for span in spans(document, array):
-            yield _read(document, span)
+        while start < len(document):
+            end = json.value_end(document, start) if document[start] in b"{[" else None
+            yield from _read_one(document, start, end)
+            start = len(document) if end is None else json.skip_blank(document, end)
+
+
+def _read_one(document: bytes, start: int, end: int | None) -> Iterator[Record | RejectedLine]:
+    array = _array_of(document, start)
+    if array is None:
+        yield _read(document, json.Span(start, end))
+        return
+    spans = json.array_spans if array == start else json.elements
+    for span in spans(document, array):
+        if end is not None and span.start >= end:
+            return  # what follows the array is the next document
+        yield _read(document, span)
 
 
 def _array_of(data: bytes, start: int) -> int | None:

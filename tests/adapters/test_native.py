@@ -167,3 +167,13 @@ def test_a_large_array_is_read_in_linear_time():
     began = time.process_time()
     assert len(read_document(document)) == 100_000
     assert time.process_time() - began < 5
+
+
+def test_documents_that_were_joined_are_all_read_and_what_follows_is_rejected() -> None:
+    def one(number: int) -> bytes:
+        return b'{\n "id": "j_%016x",\n "ts": "2026-01-01T00:00:00Z",\n "entry_type": "x"\n}' % number
+
+    joined = b"\n".join([one(1), b"[" + one(2) + b"]", b'{"entries": [' + one(3) + b"]}", one(4), b"rest"])
+    assert texts(joined) == [one(1), one(2), one(3), one(4)]
+    [rejected] = [told for told in read_document(joined) if isinstance(told, RejectedLine)]
+    assert joined[rejected.offset :] == b"rest"
