@@ -242,6 +242,8 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
     assert found["copilot_cli"] == {"copilot_cli"}
     assert found["gemini_cli"] == {"gemini_cli"}
     assert found["tau_bench"] == {"tau_bench"}
+    # an answer of crewship's chain API: a graph of what led to what, without a single journal entry
+    assert found["crewship"] == {None}
     # a home-made dump of spans lies beside its trace
     assert found["openai_agents_sdk"] == {"openai_agents_sdk", "otel_sdk_json"}
     assert found["langfuse"] == {"langfuse"}
