@@ -6,17 +6,18 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.adapters._span_documents import Container, Level, checked
-from quartermaster.adapters._spans import Span, hex_id
+from quartermaster.adapters._spans import Span, exceptions_of, failure_of, hex_id
 from quartermaster.errors import Rejected
 
-NOT_SPANS: Final = frozenset({b"resourceLogs", b"resourceMetrics", b"resourceProfiles"})
 _ERROR: Final = (2, "2", "STATUS_CODE_ERROR")
 _TRACE_DIGITS: Final = 32
 _SPAN_DIGITS: Final = 16
 _DEPTH_LIMIT: Final = 16
 
 
-class _Value(msgspec.Struct, rename="camel", gc=False):
+class Value(msgspec.Struct, rename="camel", gc=False):
+    """A value of an attribute, with its type as its name."""
+
     string_value: Any = None
     int_value: Any = None
     double_value: Any = None
@@ -26,13 +27,17 @@ class _Value(msgspec.Struct, rename="camel", gc=False):
     bytes_value: Any = None
 
 
-class _Attribute(msgspec.Struct, gc=False):
+class Attribute(msgspec.Struct, gc=False):
+    """One attribute."""
+
     key: Any = None
-    value: _Value | None = None
+    value: Value | None = None
 
 
-class _Resource(msgspec.Struct, gc=False):
-    attributes: list[_Attribute] | None = None
+class Resource(msgspec.Struct, gc=False):
+    """What spans and records come from."""
+
+    attributes: list[Attribute] | None = None
 
 
 class _Export(msgspec.Struct, rename="camel", gc=False):
@@ -47,7 +52,7 @@ class _Export(msgspec.Struct, rename="camel", gc=False):
 
 
 class _ResourceSpans(msgspec.Struct, rename="camel", gc=False):
-    resource: _Resource | None = None
+    resource: Resource | None = None
     scope_spans: list[msgspec.Raw] | None = None
     instrumentation_library_spans: list[msgspec.Raw] | None = None
 
@@ -78,7 +83,7 @@ class _Status(msgspec.Struct, gc=False):
 
 class _Event(msgspec.Struct, gc=False):
     name: Any = None
-    attributes: list[_Attribute] | None = None
+    attributes: list[Attribute] | None = None
 
 
 class _Span(msgspec.Struct, rename="camel", gc=False):
@@ -88,7 +93,7 @@ class _Span(msgspec.Struct, rename="camel", gc=False):
     name: str | None = None
     start_time_unix_nano: int | str | None = None
     end_time_unix_nano: int | str | None = None
-    attributes: list[_Attribute] | None = None
+    attributes: list[Attribute] | None = None
     events: list[_Event] | None = None
     status: _Status | None = None
 
@@ -96,16 +101,17 @@ class _Span(msgspec.Struct, rename="camel", gc=False):
 _decode_span = msgspec.json.Decoder(_Span).decode
 
 
-def attributes_of(attributes: list[_Attribute] | None) -> dict[str, Any]:
+def attributes_of(attributes: list[Attribute] | None) -> dict[str, Any]:
     """Attributes by name, their values as plain ones."""
     return {
-        attribute.key: _plain(attribute.value)
+        attribute.key: plain(attribute.value)
         for attribute in attributes or ()
         if type(attribute.key) is str and attribute.value is not None
     }
 
 
-def _plain(value: _Value) -> Any:
+def plain(value: Value) -> Any:
+    """A value without its type."""
     if value.string_value is not None:
         return value.string_value
     if value.int_value is not None:
@@ -165,7 +171,10 @@ def read_span(text: bytes, resource: Mapping[str, Any]) -> Span:
     span_id = _id(span.span_id, _SPAN_DIGITS)
     if trace_id is None or span_id is None:
         raise Rejected("traceId or spanId is missing or no id")
-    failed, message = status_of(span)
+    attributes = attributes_of(span.attributes)
+    exceptions = exceptions_of((event.name, attributes_of(event.attributes)) for event in span.events or ())
+    status = span.status or _Status()
+    failed, message = failure_of(status.code in _ERROR, attributes, status.message, *exceptions)
     return checked(
         Span(
             trace_id,
@@ -176,27 +185,10 @@ def read_span(text: bytes, resource: Mapping[str, Any]) -> Span:
             whole_number(span.end_time_unix_nano) or None,
             failed,
             message,
-            attributes_of(span.attributes),
+            attributes,
             resource or {},
         )
     )
-
-
-def status_of(span: _Span) -> tuple[bool, str | None]:
-    """Whether the span failed, and what is said about it. An unset status is no failure."""
-    error_type = next((a.value for a in span.attributes or () if a.key == "error.type"), None)
-    failed = (span.status is not None and span.status.code in _ERROR) or error_type is not None
-    if not failed:
-        return False, None
-    message = span.status.message if span.status is not None else None
-    if isinstance(message, str) and message:
-        return True, message
-    for event in span.events or ():
-        message = attributes_of(event.attributes).get("exception.message")
-        if event.name == "exception" and isinstance(message, str):
-            return True, message
-    reason = _plain(error_type) if error_type is not None else None
-    return True, reason if isinstance(reason, str) else None
 
 
 def _id(text: str, digits: int) -> str | None:

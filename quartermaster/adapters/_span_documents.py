@@ -5,7 +5,7 @@ read costs that span.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,16 @@ from quartermaster.adapters._spans import LATEST_INSTANT, Recollection, Span, te
 from quartermaster.errors import Rejected
 
 _TOO_EARLY: Final = "the document ends too early"
+
+
+class Placed(Protocol):
+    """What lies in a document, and where."""
+
+    offset: int
+    length: int
+
+
+T = TypeVar("T", bound=Placed)
 
 
 class Holder(Protocol):
@@ -36,14 +46,14 @@ class Level(NamedTuple):
     names: frozenset[bytes]
 
 
-class Container(NamedTuple):
-    """How spans lie in a document: the levels from outside to inside, and how one span is read.
+class Container(NamedTuple, Generic[T]):
+    """How spans lie in a document: the levels from outside to inside, and how one of them is read.
 
-    `read_span` raises Rejected for a span that says too little.
+    `read_one` raises Rejected for a span that says too little.
     """
 
     levels: tuple[Level, ...]
-    read_span: Callable[[bytes, Any], Span]
+    read_one: Callable[[bytes, Any], T]
 
 
 class _Piece(NamedTuple):
@@ -55,7 +65,7 @@ class _Piece(NamedTuple):
 
 
 def read_document(
-    document: bytes, container: Container, *, prompt_is_task: bool = False
+    document: bytes, container: Container[Span], *, prompt_is_task: bool = False
 ) -> Iterator[Record | RejectedLine]:
     """The entries of all spans of a document, and what of it could not be read."""
     start = json.start_of(document)
@@ -71,13 +81,13 @@ def read_document(
         yield Record(told.raw, told.span.offset, told.span.length)
 
 
-def spans_of(document: bytes, start: int, container: Container) -> Iterator[Span | RejectedLine]:
+def spans_of(document: bytes, start: int, container: Container[T]) -> Iterator[T | RejectedLine]:
     """Every span of the value that begins there, with where it lies."""
     text = document[start:] if start else document
     yield from _descend(_Piece(text, start, None), container, 0)
 
 
-def _descend(piece: _Piece, container: Container, depth: int) -> Iterator[Span | RejectedLine]:
+def _descend(piece: _Piece, container: Container[T], depth: int) -> Iterator[T | RejectedLine]:
     if depth == len(container.levels):
         yield _span(piece, container)
         return
@@ -108,7 +118,7 @@ def _holder(text: bytes, level: Level) -> Holder | str:
         return json.why_undecodable(error)
 
 
-def _recovered(piece: _Piece, container: Container, depth: int, reason: str) -> Iterator[Span | RejectedLine]:
+def _recovered(piece: _Piece, container: Container[T], depth: int, reason: str) -> Iterator[T | RejectedLine]:
     """What can be read of an object that is no valid JSON, or not of the shape that was asked for."""
     level, text = container.levels[depth], piece.text
     whole = json.value_end(text, 0) is not None
@@ -132,7 +142,7 @@ def _recovered(piece: _Piece, container: Container, depth: int, reason: str) -> 
         yield RejectedLine(piece.offset, len(text), reason if whole else _TOO_EARLY)
 
 
-def _cut_off(piece: _Piece, container: Container, depth: int) -> Iterator[Span | RejectedLine]:
+def _cut_off(piece: _Piece, container: Container[T], depth: int) -> Iterator[T | RejectedLine]:
     if piece.text[:1] == b"{" and depth < len(container.levels):
         yield from _recovered(piece, container, depth, _TOO_EARLY)
     else:
@@ -160,11 +170,11 @@ def _about_of_recovered(text: bytes, array: int, level: Level, outer: Any) -> An
         return outer
 
 
-def _span(piece: _Piece, container: Container) -> Span | RejectedLine:
+def _span(piece: _Piece, container: Container[T]) -> T | RejectedLine:
     reason = "not a span"
     for text in _attempts(piece.text):
         try:
-            span = container.read_span(text, piece.about)
+            span = container.read_one(text, piece.about)
         except json.UNDECODABLE as error:
             reason = json.why_undecodable(error)
         except Rejected as rejected:

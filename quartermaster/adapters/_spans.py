@@ -202,6 +202,20 @@ def hex_id(text: str, digits: int) -> str | None:
     return text.zfill(digits) if text.strip("0") else None
 
 
+def failure_of(marked: bool, attributes: Mapping[str, Any], *messages: Any) -> tuple[bool, str | None]:
+    """Whether a span failed, and the first text that says why. An unset status is no failure."""
+    error_type = attributes.get("error.type")
+    if not marked and not error_type:
+        return False, None
+    texts = (text for text in (*messages, error_type) if isinstance(text, str) and text)
+    return True, next(texts, None)
+
+
+def exceptions_of(events: Iterable[tuple[Any, Mapping[str, Any]]]) -> list[Any]:
+    """What the exceptions among some events say; an event is its name and its attributes."""
+    return [attributes.get("exception.message") for name, attributes in events if name == "exception"]
+
+
 def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False) -> list[Told]:
     """The entries of some spans, and those of earlier ones that have to be told again because of them.
 
@@ -209,7 +223,7 @@ def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False)
     """
     distinct = {(span.trace_id, span.span_id): span for span in spans}  # some exporters send a span twice
     ordered = sorted(distinct.values(), key=lambda span: (span.start, span.span_id))
-    told = _find_sessions(ordered, memory)
+    told, touched = _find_sessions(ordered, memory)
     seen = [_look_at(span, memory) for span in ordered]
     spoken_of = {one.entry_id for one in seen}
     for one in seen:
@@ -217,17 +231,14 @@ def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False)
             raw = None if entry_id in spoken_of else memory.told_call(entry_id)
             if raw is not None:
                 told.append(Told(_as_repetition(raw), one.span))
-    touched: dict[str, tuple[Facts, Span]] = {}
     for one in seen:
-        raw = _entry(one, memory)
-        told.append(Told(raw, one.span))
-        facts = touched[one.mission_id][0] if one.mission_id in touched else _facts(one.mission_id, memory)
+        told.append(Told(_entry(one, memory), one.span))
+        facts = touched.setdefault(one.mission_id, (_facts(one.mission_id, memory), one.span))[0]
         _learn(facts, one)
-        touched[one.mission_id] = (facts, one.span)
     for mission_id, (facts, span) in touched.items():
         if facts != memory.facts(mission_id):
             memory.keep_facts(mission_id, facts)
-            told += [Told(raw, span) for raw in _facts_told(mission_id, facts, span, prompt_is_task)]
+            told += [Told(raw, span) for raw in _facts_told(mission_id, facts, prompt_is_task)]
     return told
 
 
@@ -236,9 +247,13 @@ def _facts(mission_id: str, memory: Memory) -> Facts:
     return Facts() if known is None else msgspec.structs.replace(known)
 
 
-def _find_sessions(spans: Iterable[Span], memory: Memory) -> list[Told]:
-    """Remember the mission of each trace whose session is among these spans."""
+def _find_sessions(spans: Iterable[Span], memory: Memory) -> tuple[list[Told], dict[str, tuple[Facts, Span]]]:
+    """Remember the mission of each trace whose session is among these spans.
+
+    Where the trace was a mission of its own before, that is told, and what it knew goes over.
+    """
     told: list[Told] = []
+    touched: dict[str, tuple[Facts, Span]] = {}
     for span in spans:
         session = read.session_of(span.attributes)
         if session is None:
@@ -250,10 +265,9 @@ def _find_sessions(spans: Iterable[Span], memory: Memory) -> list[Told]:
         memory.keep_home(span.trace_id, mission_id)
         if home == provisional != mission_id:
             told.append(Told(_absorbed(mission_id, provisional, span), span))
-            facts = _facts(mission_id, memory)
+            facts, _ = touched.setdefault(mission_id, (_facts(mission_id, memory), span))
             facts.merge(_facts(provisional, memory))
-            memory.keep_facts(mission_id, facts)
-    return told
+    return told, touched
 
 
 def _absorbed(mission_id: str, provisional: str, span: Span) -> bytes:
@@ -435,10 +449,10 @@ def _learn(facts: Facts, one: _Seen) -> None:
         facts.claim("title", 2, span, one_line(span.name))
     service = span.resource.get("service.name") or attributes.get("service.name")
     if isinstance(service, str) and not service.startswith(_UNNAMED_SERVICE):
-        facts.claim("service", one.kind == "other", span, service[:ID_LIMIT])
+        facts.claim("service", int(one.kind == "other"), span, service[:ID_LIMIT])
     version = span.resource.get("service.version")
     if isinstance(version, str):
-        facts.claim("version", one.kind == "other", span, version[:ID_LIMIT])
+        facts.claim("version", int(one.kind == "other"), span, version[:ID_LIMIT])
     if one.kind == "agent":
         facts.claim("agent", 0, span, read.agent_of(attributes))
         facts.agent_ended(span)
@@ -449,7 +463,7 @@ def _learn(facts: Facts, one: _Seen) -> None:
             facts.claim("title", 1 - rank, span, one_line(read.prompt_of(attributes) or ""))
 
 
-def _facts_told(mission_id: str, facts: Facts, span: Span, prompt_is_task: bool) -> list[bytes]:
+def _facts_told(mission_id: str, facts: Facts, prompt_is_task: bool) -> list[bytes]:
     title = facts.title[3] if facts.title else None
     service = facts.service[3] if facts.service else None
     payload = {

@@ -13,7 +13,7 @@ from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._documents import element_names
 from quartermaster.adapters._span_documents import Container, Level, checked, read_document
-from quartermaster.adapters._spans import Span, hex_id
+from quartermaster.adapters._spans import Span, exceptions_of, failure_of, hex_id
 from quartermaster.errors import Rejected
 
 _TRACE_DIGITS: Final = 32
@@ -79,7 +79,9 @@ def _read_span(text: bytes, _: Any) -> Span:
     if trace_id is None or span_id is None:
         raise Rejected("traceId or spanId is missing or no id")
     parent = span.parent_span_context.span_id if span.parent_span_context else span.parent_span_id
-    failed, message = _status_of(span)
+    attributes, status = span.attributes or {}, span.status or _Status()
+    exceptions = exceptions_of((event.name, event.attributes or {}) for event in span.events or ())
+    failed, message = failure_of(status.code == _ERROR, attributes, status.message, *exceptions)
     return checked(
         Span(
             trace_id,
@@ -90,7 +92,7 @@ def _read_span(text: bytes, _: Any) -> Span:
             _instant(span.end_time),
             failed,
             message,
-            span.attributes or {},
+            attributes,
             (span.resource.attributes if span.resource else None) or {},
         )
     )
@@ -98,20 +100,6 @@ def _read_span(text: bytes, _: Any) -> Span:
 
 def _instant(pair: list[int] | None) -> int | None:
     return pair[0] * _SECOND + pair[1] if pair is not None and len(pair) == 2 and pair[0] > 0 else None
-
-
-def _status_of(span: _JsSpan) -> tuple[bool, str | None]:
-    """Whether the span failed, and what is said about it. An unset status is no failure."""
-    error_type = (span.attributes or {}).get("error.type")
-    if (span.status is None or span.status.code != _ERROR) and error_type is None:
-        return False, None
-    events = [
-        (event.attributes or {}).get("exception.message")
-        for event in span.events or ()
-        if event.name == "exception"
-    ]
-    texts = (span.status.message if span.status else None, *events, error_type)
-    return True, next((text for text in texts if isinstance(text, str) and text), None)
 
 
 _CONTAINER: Final = Container((Level(_decode_list, frozenset()),), _read_span)

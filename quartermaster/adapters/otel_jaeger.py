@@ -9,7 +9,7 @@ from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name
 from quartermaster.adapters._otlp import whole_number
 from quartermaster.adapters._span_documents import Container, Level, checked, read_document
-from quartermaster.adapters._spans import Span, hex_id
+from quartermaster.adapters._spans import Span, failure_of, hex_id
 from quartermaster.errors import Rejected
 
 _TRACE_DIGITS: Final = 32
@@ -93,7 +93,9 @@ def _read_span(text: bytes, resources: Any) -> Span:
     if trace_id is None or span_id is None:
         raise Rejected("traceID or spanID is missing or no id")
     attributes = _attributes(span.tags)
-    failed, message = _status_of(attributes, span)
+    marked = attributes.get("error") is True or attributes.get("otel.status_code") == "ERROR"
+    logs = [_attributes(log.fields).get("exception.message") for log in span.logs or ()]
+    failed, message = failure_of(marked, attributes, attributes.get("otel.status_description"), *logs)
     start = (span.start_time or 0) * _MICROSECOND
     process = span.process_id if type(span.process_id) is str else ""
     return checked(
@@ -116,17 +118,6 @@ def _parent_of(span: _JaegerSpan) -> str | None:
     parents = [one.span_id for one in span.references or () if one.kind == "CHILD_OF"]
     parent = next(iter(parents), span.parent_span_id)
     return hex_id(parent, _SPAN_DIGITS) if isinstance(parent, str) else None
-
-
-def _status_of(attributes: dict[str, Any], span: _JaegerSpan) -> tuple[bool, str | None]:
-    """Whether the span failed, and what is said about it."""
-    error_type = attributes.get("error.type")
-    marked = attributes.get("error") is True or attributes.get("otel.status_code") == "ERROR"
-    if not marked and error_type is None:
-        return False, None
-    events = [_attributes(log.fields).get("exception.message") for log in span.logs or ()]
-    texts = (attributes.get("otel.status_description"), *events, error_type)
-    return True, next((text for text in texts if isinstance(text, str) and text), None)
 
 
 _CONTAINER: Final = Container(

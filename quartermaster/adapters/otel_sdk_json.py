@@ -13,7 +13,7 @@ from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name
 from quartermaster.adapters._otlp import whole_number
 from quartermaster.adapters._span_documents import Container, Level, checked, read_document
-from quartermaster.adapters._spans import Span, hex_id
+from quartermaster.adapters._spans import Span, exceptions_of, failure_of, hex_id
 from quartermaster.adapters._story import local_instant
 from quartermaster.errors import Rejected
 
@@ -75,7 +75,10 @@ def _read_span(text: bytes, _: Any) -> Span:
         raise Rejected("trace_id or span_id is missing or no id")
     parent = span.parent.span_id if span.parent is not None else span.parent_id
     attributes = span.attributes or {}
-    failed, message = _status_of(span)
+    exceptions = exceptions_of((event.name, event.attributes or {}) for event in span.events or ())
+    status = span.status or _Status()
+    marked = isinstance(status.status_code, str) and status.status_code.lower() == "error"
+    failed, message = failure_of(marked, attributes, status.description, *exceptions)
     return checked(
         Span(
             trace_id,
@@ -104,22 +107,6 @@ def _id(raw: msgspec.Raw, digits: int) -> str | None:
 
 def _instant(value: Any) -> int | None:
     return whole_number(value) if type(value) is int else local_instant(value)
-
-
-def _status_of(span: _SdkSpan) -> tuple[bool, str | None]:
-    """Whether the span failed, and what is said about it. An unset status is no failure."""
-    error_type = (span.attributes or {}).get("error.type")
-    code = span.status.status_code if span.status is not None else None
-    if not (isinstance(code, str) and code.lower() == "error") and error_type is None:
-        return False, None
-    description = span.status.description if span.status is not None else None
-    messages = [
-        (event.attributes or {}).get("exception.message")
-        for event in span.events or ()
-        if event.name == "exception"
-    ]
-    found = (text for text in (description, *messages, error_type) if isinstance(text, str) and text)
-    return True, next(found, None)
 
 
 _CONTAINER: Final = Container((Level(msgspec.json.Decoder(_Dump).decode, frozenset({b"spans"})),), _read_span)

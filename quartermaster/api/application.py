@@ -13,7 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 
 from quartermaster import __version__
-from quartermaster.api import access, eval, health, journal, missions, problems, sources
+from quartermaster.api import access, eval, health, journal, missions, problems, sources, traces
 from quartermaster.api.edge import Edge, accepted_hosts
 from quartermaster.api.idempotency import Keys
 from quartermaster.api.services import Services
@@ -41,6 +41,8 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     journal.count_entries,
     journal.show_entry,
     journal.add_entries,
+    traces.add_spans,
+    traces.add_logs,
     health.show_liveness,
     health.show_readiness,
     health.show_schema,
@@ -71,6 +73,7 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
                 "doorkeeper": access.Doorkeeper(services),
                 "streams": Streams(),
                 "keys": Keys(),
+                "intake": traces.Intake(),
                 "describe": partial(describe, routes),
             }
         ),

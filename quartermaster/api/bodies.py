@@ -24,9 +24,14 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
 
 async def read_body(request: Call, *, line_based: bool = False) -> bytes:
-    """The whole body; 415 and 413 as far as they can be told before it is read."""
+    """The whole body of JSON; 415 and 413 as far as they can be told before it is read."""
+    _check_content_type(fields_of(request.scope), line_based=line_based)
+    return await read_bytes(request)
+
+
+async def read_bytes(request: Call) -> bytes:
+    """The whole body, whatever it is; 413 as far as it can be told before it is read."""
     fields = fields_of(request.scope)
-    _check_content_type(fields, line_based=line_based)
     limit = services_of(request).body_limit_bytes
     length = fields.get(b"content-length", b"0")
     if not _DIGITS.fullmatch(length) or int(length) > limit:
