@@ -122,7 +122,7 @@ def _runs_of(document: bytes) -> Iterator[_Run | RejectedLine]:
 def _with_children(run: _Run, depth: int) -> Iterator[_Run]:
     """A run, and those that it holds instead of naming them."""
     yield run
-    if depth >= _DEPTH_LIMIT:
+    if depth >= _DEPTH_LIMIT or bytes(run.child_runs) == b"null":
         return
     for child in or_none(_decode_runs, run.child_runs) or []:
         child.trace_id = child.trace_id or run.trace_id
