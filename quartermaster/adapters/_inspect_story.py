@@ -186,7 +186,7 @@ class _Telling:
             return
         from_cache = event.cache == "read"
         used = Usage(fresh=0, output=0, cost=0.0) if from_cache else usage_of(output.usage, model)
-        more = {
+        more: dict[str, Any] = {
             "duration_ms": milliseconds_of(event.working_time, output.time),
             "retries": count_of(event.retries) or None,
             "role": text_or_none(event.role),
