@@ -145,7 +145,7 @@ class Recording:
                 self._adapter = self._recognise(descriptor, status.st_size, at_rest=at_rest)
                 source.format = self._adapter.name
             if self._adapter.line_based:
-                return self._read_lines(descriptor, source, self._adapter)
+                return self._read_lines(descriptor, source, self._adapter, at_rest=at_rest)
             return self._read_document(descriptor, source, self._adapter, at_rest=at_rest)
 
     def finish(self) -> Batch | None:
@@ -270,9 +270,11 @@ class Recording:
         archive = None if packed and self._masker else shown
         return self._batch(source, decoded, rejections, adapter, archive=archive)
 
-    def _read_lines(self, descriptor: int, source: Source, adapter: LineAdapter) -> Batch | None:
+    def _read_lines(
+        self, descriptor: int, source: Source, adapter: LineAdapter, *, at_rest: bool
+    ) -> Batch | None:
         reader = self._primed_reader(descriptor, source, adapter)
-        chunk, end = self._next_lines(descriptor, source)
+        chunk, end = self._next_lines(descriptor, source, at_rest=at_rest)
         if not chunk:
             return self._nothing_new(source, adapter)
         if source.skipped or (not end and len(chunk) > self._line_limit):
@@ -304,7 +306,7 @@ class Recording:
         self._go_on_at(source, source.position, adapter)
         return None if known == source.state else self._batch(source, [], [], adapter)
 
-    def _next_lines(self, descriptor: int, source: Source) -> tuple[bytes, int]:
+    def _next_lines(self, descriptor: int, source: Source, *, at_rest: bool) -> tuple[bytes, int]:
         """The next bytes, and how many of them are whole lines: 0 when a line is not whole or too long."""
         left = source.size - source.position  # what is appended meanwhile is for the next reading
         chunk = os.pread(descriptor, min(CHUNK_BYTES, left), source.position)
@@ -317,7 +319,12 @@ class Recording:
             end = len(chunk) + more.rfind(b"\n") + 1 if b"\n" in more else 0
             chunk += more
         at_end = source.position + len(chunk) >= source.size
-        if at_end and end < len(chunk) and not source.skipped and _is_whole_object(chunk[end:]):
+        if (
+            at_end
+            and end < len(chunk)
+            and not source.skipped
+            and _is_whole_line(chunk[end:], at_rest=at_rest)
+        ):
             end = len(chunk)
         return chunk, end
 
@@ -549,6 +556,9 @@ def _is_whole(document: bytes) -> bool:
     return True
 
 
-def _is_whole_object(line: bytes) -> bool:
-    """Whether the bytes behind the last newline are a whole JSON object: more can only follow it."""
+def _is_whole_line(line: bytes, *, at_rest: bool) -> bool:
+    """Whether the bytes behind the last newline are a line: a JSON object that is whole, or, where nobody
+    writes any more, plain text."""
+    if at_rest and not line.lstrip().startswith(b"{"):
+        return True
     return line.rstrip().endswith(b"}") and _is_whole(line)

@@ -620,6 +620,19 @@ def test_every_byte_of_a_journal_lies_in_an_entry_a_rejected_range_or_a_blank_li
     assert kept + rejected + len(b"  ") + len(lines) == path.stat().st_size
 
 
+def test_the_last_line_of_a_text_needs_no_newline_once_nobody_writes_to_it(crew: Crew):
+    (sample,) = (SAMPLES / "codex_exec_text").iterdir()
+    text = sample.read_bytes().rstrip(b"\n")
+    path = crew.folder / "log.txt"
+    path.write_bytes(text)
+    ledger = crew.ingest(path)
+    assert (ledger.state, ledger.unread, ledger.rejected) == ("complete", 0, 0)
+    other = crew.add_workspace("other")
+    path.write_bytes(text + b"\n")
+    ingest_paths(crew.database, other, [path])
+    assert sorted(crew.raws()) == sorted(crew.raws(other))
+
+
 @needs_traces
 def test_a_session_that_grew_is_the_session_read_at_once(tmp_path: Path) -> None:
     early, late = (next((TRACES / "claude_code").glob(f"growing_{part}__*")) for part in "ab")
