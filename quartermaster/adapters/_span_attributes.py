@@ -187,7 +187,7 @@ def kind_of(name: str, attributes: Attributes) -> Kind:
         return _OPENINFERENCE.get(kind, "other") if type(kind) is str else "other"
     operation = attributes.get("gen_ai.operation.name")
     if type(operation) is str and operation:
-        return _OPERATIONS.get(operation, "other")
+        return _OPERATIONS.get(operation) or ("model" if _was_billed(attributes) else "other")
     operation = attributes.get("ai.operationId")
     if type(operation) is str and operation.startswith("ai."):
         return _kind_of_vercel(operation)
@@ -199,6 +199,11 @@ def kind_of(name: str, attributes: Attributes) -> Kind:
     if "gen_ai.request.model" in attributes or "gen_ai.response.model" in attributes:
         return "model"
     return "agent" if name.startswith("invoke_agent") else "other"
+
+
+def _was_billed(attributes: Attributes) -> bool:
+    """Whether a span of an unknown operation names a model and the tokens that it took."""
+    return model_of(attributes) is not None and _count(attributes, _INPUT_TOKENS) is not None
 
 
 def _kind_of_vercel(operation: str) -> Kind:

@@ -1,17 +1,20 @@
 """What exporters of OpenTelemetry send, in protobuf and in JSON, and what they are answered."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from quartermaster import telemetry
 from quartermaster.adapters import RejectedLine
 from quartermaster.adapters._logs import LogRecord
 from quartermaster.adapters._otlp import CONTAINER
 from quartermaster.adapters._otlp_logs import LOG_CONTAINER, log_record
 from quartermaster.adapters._span_documents import checked, spans_of
 from quartermaster.adapters._spans import Span, exceptions_of, failure_of
+from quartermaster.core.secrets import Masker
 from quartermaster.errors import Rejected
+from quartermaster.store.database import Database
 
 T = TypeVar("T")
 
@@ -34,8 +37,9 @@ class HandedIn(NamedTuple, Generic[T]):
 
 
 class Signal(NamedTuple, Generic[T]):
-    """One kind of telemetry: how its requests are read and how what was rejected is counted in the answer."""
+    """One kind of telemetry: how its requests are read, kept and answered."""
 
+    accept: Callable[[Database, int, Sequence[T], Masker | None], object]
     read_json: Callable[[bytes], HandedIn[T]]
     read_protobuf: Callable[[bytes], HandedIn[T]]
     answer_protobuf: Callable[[HandedIn[T]], bytes]
@@ -221,5 +225,11 @@ def _plain(value: Any) -> Any:
             return getattr(value, kind)
 
 
-TRACES: Final = Signal(spans_of_json, spans_of_protobuf, answer_spans_protobuf, "rejectedSpans")
-LOGS: Final = Signal(logs_of_json, logs_of_protobuf, answer_logs_protobuf, "rejectedLogRecords")
+SIGNALS: Final[dict[str, Signal[Any]]] = {
+    "spans": Signal(
+        telemetry.accept_spans, spans_of_json, spans_of_protobuf, answer_spans_protobuf, "rejectedSpans"
+    ),
+    "logs": Signal(
+        telemetry.accept_logs, logs_of_json, logs_of_protobuf, answer_logs_protobuf, "rejectedLogRecords"
+    ),
+}

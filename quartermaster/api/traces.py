@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import anyio.to_thread
+from anyio import CapacityLimiter
 from litestar import post
 from litestar.openapi.spec import OpenAPIMediaType, RequestBody
 
-from quartermaster import telemetry
-from quartermaster.api import otlp
 from quartermaster.api.access import Call, services_of
 from quartermaster.api.answers import JSON, Answer
 from quartermaster.api.bodies import read_bytes
@@ -18,12 +17,12 @@ from quartermaster.api.documentation import TEXT, described, operation
 from quartermaster.api.edge import fields_of
 from quartermaster.api.problems import Problem, bad_request, too_large
 from quartermaster.api.services import Services
-from quartermaster.core.secrets import Masker
 from quartermaster.store.access import Role
 from quartermaster.store.database import Database
 
 PROTOBUF: Final = "application/x-protobuf"
 _REQUESTS_AT_ONCE: Final = 16
+_UNPACKED_AT_ONCE: Final = 2
 _WAITING_CHANGES: Final = 64
 _DECODED_FACTOR: Final = 4
 """How many times the limit of a body its decompressed content may have."""
@@ -37,8 +36,6 @@ _EXPORT: Final = RequestBody(
     required=True,
 )
 
-Accept = Callable[[Database, int, list[Any], Masker | None], Any]
-
 
 class Intake:
     """How much telemetry is being taken in. When that is too much, exporters are asked to come back."""
@@ -47,6 +44,7 @@ class Intake:
         self._at_once = at_once
         self._waiting = waiting
         self._open = 0
+        self._limiter: CapacityLimiter | None = None
 
     @contextmanager
     def taken(self, database: Database) -> Iterator[None]:
@@ -64,6 +62,12 @@ class Intake:
         finally:
             self._open -= 1
 
+    async def work(self, work: Callable[[], bytes]) -> bytes:
+        """Do the work of one request in a thread; few at once are unpacked, which takes most memory."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(_UNPACKED_AT_ONCE)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
 
 @post(
     "/v1/traces",
@@ -75,7 +79,7 @@ class Intake:
 )
 async def add_spans(request: Call) -> Answer:
     """Add spans (OTLP/HTTP). Answered after the commit; the same spans may be sent again."""
-    return await _taken_in(request, otlp.TRACES, telemetry.accept_spans)
+    return await _taken_in(request, "spans")
 
 
 @post(
@@ -88,10 +92,10 @@ async def add_spans(request: Call) -> Answer:
 )
 async def add_logs(request: Call) -> Answer:
     """Add log records (OTLP/HTTP). Answered after the commit; the same records may be sent again."""
-    return await _taken_in(request, otlp.LOGS, telemetry.accept_logs)
+    return await _taken_in(request, "logs")
 
 
-async def _taken_in(request: Call, signal: otlp.Signal[Any], accept: Accept) -> Answer:
+async def _taken_in(request: Call, signal: str) -> Answer:
     services, workspace = services_of(request), request.auth.workspace
     fields = fields_of(request.scope)
     in_protobuf, compressed = _is_protobuf(fields), _is_compressed(fields)
@@ -101,28 +105,22 @@ async def _taken_in(request: Call, signal: otlp.Signal[Any], accept: Accept) -> 
 
         def work() -> bytes:
             plain = _decompressed(body, services.body_limit_bytes) if compressed else body
-            return _accepted(plain, signal, services, workspace, accept, in_protobuf=in_protobuf)
+            return _accepted(plain, signal, services, workspace, in_protobuf=in_protobuf)
 
-        answer = await anyio.to_thread.run_sync(work)
+        answer = await intake.work(work)
     return Answer(200, answer, media_type=PROTOBUF if in_protobuf else JSON)
 
 
-def _accepted(
-    body: bytes,
-    signal: otlp.Signal[Any],
-    services: Services,
-    workspace: int,
-    accept: Accept,
-    *,
-    in_protobuf: bool,
-) -> bytes:
-    read = signal.read_protobuf if in_protobuf else signal.read_json
+def _accepted(body: bytes, name: str, services: Services, workspace: int, *, in_protobuf: bool) -> bytes:
+    from quartermaster.api import otlp  # noqa: PLC0415 - a start must not wait for what few daemons are sent
+
+    signal = otlp.SIGNALS[name]
     try:
-        handed_in = read(body)
+        handed_in = (signal.read_protobuf if in_protobuf else signal.read_json)(body)
     except otlp.Unreadable as error:
         raise bad_request("unreadable export", str(error)) from None
     if handed_in.accepted:
-        accept(services.database, workspace, handed_in.accepted, services.masker)
+        signal.accept(services.database, workspace, handed_in.accepted, services.masker)
     if in_protobuf:
         return signal.answer_protobuf(handed_in)
     return otlp.answer_json(handed_in, signal.rejected_name)

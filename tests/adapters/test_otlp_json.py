@@ -206,6 +206,12 @@ def test_a_model_span_is_known_in_every_vocabulary(attributes: dict[str, Any]):
     assert [payload["model"] for payload in read.payloads("llm.call")] == ["m-1"]
 
 
+def test_an_operation_that_nobody_knows_is_a_call_where_a_model_was_billed():
+    about = {"gen_ai__operation__name": "ponder", "gen_ai__request__model": "m-1"}
+    assert told(span(1, attributes=about)).counts.model_calls == 0
+    assert told(span(1, attributes=about | {"gen_ai__usage__input_tokens": 3})).counts.model_calls == 1
+
+
 def test_a_span_that_says_too_little_costs_itself():
     read = told(span(1) | {"traceId": "0" * 32}, span(2) | {"startTimeUnixNano": "0"}, span(3))
     assert len(read.payloads("span.other")) == 1

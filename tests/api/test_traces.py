@@ -9,6 +9,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Status, StatusCode
 from running import Daemon
+from told import NO_TRACES, TRACES, Told
 
 from quartermaster.adapters import Record
+from quartermaster.adapters.otel_tempo import ADAPTER as TEMPO_ADAPTER
 from quartermaster.adapters.otlp_json import ADAPTER
 from quartermaster.api.traces import Intake
 from quartermaster.core.secrets import Masker
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
+TEMPO = TRACES / "otlp_json" / "tempo_export_with_batches.json"
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 MISSIONS = 200
 CALLS, TOOLS, PLUMBING = 16, 16, 1
@@ -191,6 +195,32 @@ def test_a_file_and_the_live_door_tell_the_same(client: TestClient[Litestar]):
     assert told == {one["id"]: one for one in map(json.loads, (output.raw for output in outputs))}
 
 
+@pytest.mark.skipif(not TEMPO.is_file(), reason=NO_TRACES)
+def test_a_real_trace_sent_span_by_span_in_any_order_ends_as_its_file_does(client: TestClient[Litestar]):
+    told = Told(TEMPO_ADAPTER, TEMPO.read_bytes())
+    expected = {one["id"]: one for one in told.raw}
+    spans = [
+        (batch["resource"], one)
+        for batch in json.loads(TEMPO.read_bytes())["batches"]
+        for scope in batch["instrumentationLibrarySpans"]
+        for one in scope["spans"]
+    ]
+    random.Random(3).shuffle(spans)
+    for resource, one in spans:
+        body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [one]}]}]}
+        assert client.post("/v1/traces", json=body).json() == {"partialSuccess": {}}
+    [mission_id] = told.missions
+    assert mission_id
+    kept = {one["id"]: one for one in entries(client, mission_id)}
+    extra = [kept.pop(key) for key in kept.keys() - expected.keys()]
+    assert {one["entry_type"] for one in extra} <= {"mission.absorbed"}
+    provisional = f"otel_{spans[0][1]['traceId']}"  # raw bytes of entries stay as they were told at first
+    assert {key: one | {"mission_id": mission_id} for key, one in kept.items()} == expected
+    assert {one["mission_id"] for one in kept.values()} <= {mission_id, provisional}
+    found = mission(client, mission_id)
+    assert (found["model_calls"], found["total_tokens"]) == (2, 4_777)
+
+
 def test_protobuf_and_json_tell_the_same_and_each_is_answered_in_its_own(client: TestClient[Litestar]):
     request = ExportTraceServiceRequest()
     holder = request.resource_spans.add()
@@ -260,6 +290,11 @@ def test_what_is_no_export_is_refused_in_the_one_shape(
     assert set(answer.json()) == {"type", "title", "status", "detail", "error"}
 
 
+def check_no_fault(answer: httpx.Response) -> None:
+    """It was read, as far as it goes, or is no export at all."""
+    assert answer.status_code == 200 or answer.json()["error"] == "unreadable export", answer.text
+
+
 def test_random_bytes_never_fail_inside(client: TestClient[Litestar]):
     whole = json.dumps(export(agent(0x900, 1), model(0x900, 2, 1))).encode()
     for seed in range(150):
@@ -268,7 +303,30 @@ def test_random_bytes_never_fail_inside(client: TestClient[Litestar]):
         for _ in range(chosen.randint(1, 8)):
             broken[chosen.randrange(len(broken))] = chosen.randrange(256)
         for headers in (PROTOBUF, {"Content-Type": "application/json"}):
-            assert client.post("/v1/traces", content=bytes(broken), headers=headers).status_code in (200, 400)
+            check_no_fault(client.post("/v1/traces", content=bytes(broken), headers=headers))
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from places_in(value[key])
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
+def test_values_of_the_wrong_type_never_fail_inside(client: TestClient[Litestar], path: str):
+    chosen = random.Random(11)
+    records = [log("api_request", model="m", input_tokens=3), log("tool_result", tool_name="Bash")]
+    whole = {
+        "/v1/traces": export(agent(0x950, 1), model(0x950, 2, 1, **{"gen_ai.prompt.0.role": "user"})),
+        "/v1/logs": {"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": records}]}]},
+    }[path]
+    wrong = (None, True, 0, -1, 10**30, 1e300, "", " ", "x" * 600, [], {}, [1], {"a": 1}, [[]], {"values": 3})
+    for _ in range(400):
+        broken = json.loads(json.dumps(whole))
+        container, key = chosen.choice(list(places_in(broken)))
+        container[key] = chosen.choice(wrong)
+        check_no_fault(client.post(path, json=broken))
 
 
 def test_exporters_are_asked_to_come_back_when_the_writer_is_behind(world: World):
@@ -408,6 +466,36 @@ def exporter(daemon: Daemon) -> OTLPSpanExporter:
     return OTLPSpanExporter(
         endpoint=f"{daemon.url}/v1/traces", headers={"Authorization": f"Bearer {daemon.token}"}
     )
+
+
+def test_the_real_exporter_comes_back_until_everything_is_kept(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    hold, held = threading.Event(), threading.Event()
+
+    def busy(_: object) -> None:
+        held.set()
+        hold.wait(30)
+
+    recorded = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(recorded))
+    for number in range(24):
+        provider.get_tracer("t").start_span("wait", attributes={"session.id": f"patient-{number}"}).end()
+    with world.server() as address, ThreadPoolExecutor(24) as threads:
+        writing = threads.submit(world.database.write_blocking, busy)
+        held.wait(5)
+        sender = OTLPSpanExporter(endpoint=f"{address}/v1/traces", headers=world.headers(MEMBER), timeout=60)
+        results = [threads.submit(sender.export, [one]) for one in recorded.get_finished_spans()]
+        while "retrying" not in caplog.text and not all(one.done() for one in results):
+            anyio.run(anyio.sleep, 0.02)
+        hold.set()
+        writing.result(10)
+        assert {one.result(60) for one in results} == {SpanExportResult.SUCCESS}
+    assert "retrying" in caplog.text
+    with world.client(MEMBER) as client:
+        for number in range(24):
+            assert mission(client, f"otel_patient-{number}")["entries"] == 2
 
 
 def test_the_real_sdk_delivers_200_missions_of_50_spans_none_missing_and_none_twice(tmp_path: Path):
