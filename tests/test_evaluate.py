@@ -311,25 +311,3 @@ def test_without_own_prices_the_model_is_unknown_and_so_is_the_cost(database):
     cost = next(one for one in report["mission"]["metrics"] if one["name"] == "total_cost_usd")
     assert (cost["value"], cost["coverage"]) == (None, {"known": 1, "of": 2})
     assert report["prices"].startswith("genai-prices ")
-
-
-def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path):
-    path = tmp_path / "old.db"
-    with Database(path) as database:
-        database.write_blocking(_take_back_the_second_version)
-    with Database(path) as database:
-        database.write_blocking(
-            lambda c: access.create_workspace(c, "local", workspace_id="local", name="local", now=1)
-        )
-        add_mission(database, "m", OUR_CALL)
-        kept = database.read_blocking(
-            lambda c: c.execute("select cache_write_1h_tokens, terms from entry").fetchall()
-        )
-    assert kept == [(500_000, None)]
-
-
-def _take_back_the_second_version(connection) -> None:
-    connection.execute("alter table entry drop column terms")
-    connection.execute("alter table entry drop column cache_write_1h_tokens")
-    connection.execute("delete from _sqlite_migrations where name = 'm002_terms_of_model_calls'")
-    connection.execute("pragma user_version = 1")

@@ -18,6 +18,8 @@ from quartermaster.errors import NotFound
 
 BASELINE: Final = "demo-login-fix-baseline"
 CANDIDATE: Final = "demo-login-fix-candidate"
+FORMATS: Final = ("native", "claude_code", "codex_cli", "otlp_json", "tau_bench")
+"""Of all formats that have samples, those that the demo shows."""
 
 
 @click.command("demo")
@@ -60,7 +62,8 @@ def _folder(home: Path | None) -> Iterator[Path]:
 
 def _show(target: Target, recordings: Path) -> None:
     _step("1. Recordings become missions")
-    ledgers = [_relative(ledger, recordings) for ledger in target.ingest([recordings], lambda _: None)]
+    folders = [recordings / name for name in FORMATS]
+    ledgers = [_relative(ledger, recordings) for ledger in target.ingest(folders, lambda _: None)]
     print_ledger("table", ledgers)
     _step("2. A mission is replayed: put together again from its journal, and measured")
     _print_report(target.evaluate("replay", {"mission_id": BASELINE, "seed": 0}, wait=True))

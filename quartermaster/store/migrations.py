@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 1
 """Kept in `user_version`, so that a start on a current database needs no look at the migrations."""
 
 APPLICATION_ID: Final = 0x514D5452  # "QMTR"
@@ -130,6 +130,8 @@ create table entry (
     pairing integer,
     ledger integer,
     arguments integer,
+    cache_write_1h_tokens integer,
+    terms integer,
     primary key (mission, instant, entry_id)
 ) strict, without rowid;
 
@@ -304,14 +306,7 @@ create table idempotency (
     created_at integer not null,
     primary key (workspace, user, key)
 ) strict, without rowid;
-"""
 
-_TERMS: Final = """
-alter table entry add column cache_write_1h_tokens integer;
-alter table entry add column terms integer
-"""
-
-_SPANS: Final = """
 -- Where spans of live traces hang, so that of several that describe one model call one is counted.
 create table span (
     workspace integer not null,
@@ -329,7 +324,7 @@ create table span_facts (
     mission_id text not null,
     facts blob not null,                -- JSON object
     primary key (workspace, mission_id)
-) strict, without rowid
+) strict, without rowid;
 """
 
 
@@ -344,16 +339,6 @@ def migrate(database: "Database") -> None:
         for statement in _FIRST.split(";\n"):
             if statement.strip():
                 db.execute(statement)
-
-    @migrations()
-    def m002_terms_of_model_calls(db: "Database") -> None:
-        for statement in _TERMS.split(";\n"):
-            db.execute(statement)
-
-    @migrations()
-    def m003_live_spans(db: "Database") -> None:
-        for statement in _SPANS.split(";\n"):
-            db.execute(statement)
 
     migrations.apply(database)
     database.execute(f"pragma user_version = {SCHEMA_VERSION}")

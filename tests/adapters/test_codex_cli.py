@@ -74,7 +74,7 @@ def counted(data: bytes) -> Figures:
 
 
 @needs_traces
-@pytest.mark.parametrize("name", DOCUMENTED.keys() - {"schema_catalogue"})
+@pytest.mark.parametrize("name", sorted(DOCUMENTED.keys() - {"schema_catalogue"}))
 def test_the_counts_of_a_real_session_are_exact(name: str):
     data = recording("codex_cli", name)
     tool_calls, failed, tokens = DOCUMENTED[name]
@@ -106,7 +106,7 @@ def test_no_line_of_a_real_session_is_rejected_and_its_calls_pair_up(name: str):
 
 
 @needs_traces
-@pytest.mark.parametrize("name", DOCUMENTED.keys() - {"schema_catalogue"})
+@pytest.mark.parametrize("name", sorted(DOCUMENTED.keys() - {"schema_catalogue"}))
 def test_the_counters_of_a_real_session_do_not_overlap(name: str):
     data = recording("codex_cli", name)
     *_, last = [p["info"]["total_token_usage"] for _, p in payloads_of_lines(data) if p.get("info")]
