@@ -218,7 +218,7 @@ SETTINGS: Final = (
         "a longer line is rejected",
     ),
     Setting(
-        "ingest.mask_secrets", True, _BOOLEAN, "masks keys, tokens and passwords before anything is kept"
+        "ingest.mask_secrets", True, _BOOLEAN, "masks keys and passwords before anything is kept"
     ),
     Setting("ingest.secret_patterns", (), _TEXTS, "regular expressions of further secrets to mask"),
     Setting(
