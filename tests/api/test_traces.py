@@ -375,21 +375,22 @@ def log(name: str, at: int = 1, **given: Any) -> dict[str, Any]:
 
 
 def test_log_events_of_a_coding_agent_are_its_calls(client: TestClient[Litestar]):
+    own: dict[str, Any] = {"session.id": "coding-agent"}
     records = [
-        log("user_prompt", 1, prompt="Mend the fog horn."),
-        log("api_request", 2, model="m-1", input_tokens=3, output_tokens=20, cache_read_tokens=900,
+        log("user_prompt", 1, **own, prompt="Mend the fog horn."),
+        log("api_request", 2, **own, model="m-1", input_tokens=3, output_tokens=20, cache_read_tokens=900,
             cache_creation_tokens=10, cost_usd="0.25", duration_ms=1200),
-        log("tool_decision", 3, tool_name="Bash", decision="reject", source="user_reject"),
-        log("tool_result", 4, tool_name="Bash", success="false", duration_ms=5, error="exit 1"),
-        log("something_else", 5),
+        log("tool_decision", 3, **own, tool_name="Bash", decision="reject", source="user_reject"),
+        log("tool_result", 4, **own, tool_name="Bash", success="false", duration_ms=5, error="exit 1"),
+        log("something_else", 5, **own),
     ]  # fmt: skip
     body = {"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": records}]}]}
     for _ in range(2):
         assert client.post("/v1/logs", json=body).json() == {"partialSuccess": {}}
-    told = {one["entry_type"]: one["payload"] for one in entries(client, "otel_s-77")}
-    assert len(entries(client, "otel_s-77")) == 5
+    told = {one["entry_type"]: one["payload"] for one in entries(client, "otel_coding-agent")}
+    assert len(entries(client, "otel_coding-agent")) == 5
     assert told["llm.call"]["cached_input_tokens"] == 900
-    assert mission(client, "otel_s-77")["total_tokens"] == 933
+    assert mission(client, "otel_coding-agent")["total_tokens"] == 933
     assert told["keeper.decision"]["decision"] == "deny"
     assert told["exec.command"]["error"] == "exit 1"
     assert told["log.record"]["name"] == "something_else"
