@@ -2,7 +2,7 @@
 
 Real recordings, repeated with new ids until they are large: each format decoded alone (adapter, entry and
 step, per second of processor time, medians of 5), then a session of 500 MB and one of 100 MB whose ids
-repeat, both through `quartermaster ingest` in a process of its own. Takes two to five minutes and 2 GiB of disk.
+repeat, both through `quartermaster ingest` in a process of its own. Takes a few minutes and 2 GiB of disk.
 """
 
 import argparse
