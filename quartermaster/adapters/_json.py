@@ -118,7 +118,12 @@ def array_spans(document: bytes, start: int) -> Iterator[Span]:
     except UNDECODABLE:
         yield from _recovered(document, start)
         return
-    position = start + 1
+    yield from spans_of(document, start, decoded)
+
+
+def spans_of(document: bytes, array: int, decoded: list[msgspec.Raw]) -> Iterator[Span]:
+    """Where the elements of an array that begins at `array` stand, once it was decoded."""
+    position = array + 1
     for raw in decoded:
         begin = _end(_BETWEEN.match(document, position), position)
         position = begin + len(memoryview(raw))

@@ -5,12 +5,22 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal
 
+import msgspec
+
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 
 _LOOKED_AT: Final = 3
 _ENTRY_NAMES: Final = frozenset({b"ts", b"workspace_id"})
 _SPREAD_OUT: Final = re.compile(rb"\{[ \t\r]*\n")
+
+
+class _Envelope(msgspec.Struct):
+    entries: list[msgspec.Raw]
+
+
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class NativeDocument:
@@ -37,10 +47,25 @@ class NativeDocument:
         Documents that were joined, such as the pages of an export, are read one after the other.
         """
         start = json.start_of(document)
+        array = _array_of(document, start)
+        decoded = None if array is None else _decoded_whole(document, start)
+        if array is not None and decoded is not None:
+            yield from (_read(document, span) for span in json.spans_of(document, array, decoded))
+            return
         while start < len(document):
             end = json.value_end(document, start) if document[start] in b"{[" else None
             yield from _read_one(document, start, end)
             start = len(document) if end is None else json.skip_blank(document, end)
+
+
+def _decoded_whole(document: bytes, start: int) -> list[msgspec.Raw] | None:
+    """The elements of a document that is one valid array or envelope and nothing else."""
+    decode = _decode_array if document[start] == ord("[") else _decode_envelope
+    try:
+        decoded = decode(memoryview(document)[start:])
+    except json.UNDECODABLE:
+        return None
+    return decoded.entries if isinstance(decoded, _Envelope) else decoded
 
 
 def _read_one(document: bytes, start: int, end: int | None) -> Iterator[Record | RejectedLine]:
