@@ -37,6 +37,7 @@ from quartermaster.store.sources import KEPT_BYTES, Rejection, Source, State, pr
 
 CHUNK_BYTES: Final = 2 << 20
 HEAD_BYTES: Final = 256 * 1024
+_LOOKED_AT_WHOLE_BYTES: Final = 32 << 20
 DOCUMENT_LIMIT_BYTES: Final = 512 << 20
 _FIRST_LINE_LIMIT_BYTES: Final = 256 << 20
 """How far the end of a first line is looked for that does not say itself what the file is."""
@@ -221,6 +222,8 @@ class Recording:
         adapter = recognise(head, whole=len(head) == size)
         if adapter is None and len(head) < size and b"\n" not in head:
             adapter = self._recognise_behind_first_line(descriptor, size)
+        if adapter is None and at_rest and len(head) < size <= _LOOKED_AT_WHOLE_BYTES:
+            adapter = recognise(_read_all(descriptor, size), whole=True)  # what tells it may stand at its end
         if adapter is not None:
             return adapter
         if b"\n" not in head and not at_rest:

@@ -280,3 +280,17 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         except OSError:
             continue
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_document_whose_marks_stand_behind_a_long_history_is_recognised(
+    database: Database, tmp_path: Path
+) -> None:
+    [sample] = [path for path in (SAMPLES / "who_and_when").iterdir() if path.is_file()]
+    fields = json.loads(sample.read_text())
+    history = fields.pop("history")
+    shelf = Shelf(database, tmp_path)
+    shelf.path.write_text(
+        json.dumps({"history": history * (300_000 // len(json.dumps(history)) + 1), **fields})
+    )
+    shelf.read(at_rest=True)
+    assert shelf.ledger()[0] == "complete"

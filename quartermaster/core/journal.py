@@ -256,6 +256,7 @@ _minutes: dict[str, int] = {}
 """Nanoseconds since 1970 of minutes that came lately, by the text up to the colon before the seconds."""
 
 _LONGEST_TIME: Final = 64
+_date_and_time: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)").fullmatch
 _SECONDS: Final = {f"{second:02d}": second * _NANOSECONDS for second in range(60)}
 
 
@@ -302,11 +303,12 @@ def _parse_any_instant(text: str) -> int:
         if not fraction:
             raise ValueError
         tail = rest
-    if " " in head[:10] or (head[10] == " " and (tail or fraction) and tail not in ("Z", "+00:00")):
+    parts = _date_and_time(head)
+    if parts is None or (head[10] == " " and (tail or fraction) and tail not in ("Z", "+00:00")):
         raise ValueError
     zone = _zone(tail, spaced=head[10] == " ")
-    separator = {"T": "T", "t": "T", " ": "T"}[head[10]] if head[10] in "Tt " else ""
-    moment = datetime.strptime(head[:10] + separator + head[11:], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=zone)
+    year, month, day, hour, minute, second = map(int, parts.groups())
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
     return _since_epoch(moment) + int(fraction[:9].ljust(9, "0") or 0)
 
 
