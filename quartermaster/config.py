@@ -217,9 +217,7 @@ SETTINGS: Final = (
         _integer(1024, 2**30),
         "a longer line is rejected",
     ),
-    Setting(
-        "ingest.mask_secrets", True, _BOOLEAN, "masks keys and passwords before anything is kept"
-    ),
+    Setting("ingest.mask_secrets", True, _BOOLEAN, "masks keys and passwords before anything is kept"),
     Setting("ingest.secret_patterns", (), _TEXTS, "regular expressions of further secrets to mask"),
     Setting(
         "http.body_limit_bytes",
