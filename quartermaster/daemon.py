@@ -195,6 +195,7 @@ async def _listen_for_signals(stop: anyio.Event, everything: CancelScope) -> Non
         async for _ in signals:
             if stop.is_set():
                 _log.warning("stopping at once")
+                logs.hush_server()
                 everything.cancel()
             stop.set()
 

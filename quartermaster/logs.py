@@ -30,6 +30,11 @@ def configure(log_format: str, *, level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def hush_server() -> None:
+    """From here on the HTTP server is cut off on purpose; that it says so as a failure helps nobody."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+
 def _for_people() -> list[Any]:
     return [
         structlog.dev.ConsoleRenderer(

@@ -98,7 +98,7 @@ def _kept_bytes(connection: Connection, path: Path) -> bytes | None:
     rows = connection.execute(
         "select data from source_bytes join source on source.id = source"
         " where path = ? order by source_bytes.position",
-        (os.fsencode(path),),
+        (os.fsencode(path.resolve()),),
     ).fetchall()
     return b"".join(zstandard.ZstdDecompressor().decompress(row[0]) for row in rows) if rows else None
 
