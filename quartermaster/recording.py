@@ -44,6 +44,7 @@ _FIRST_LINE_LIMIT_BYTES: Final = 256 << 20
 
 _DIGESTED_HEAD: Final = 1024
 _DIGESTED_TAIL: Final = 256
+_CLOSING_BRACE: Final = ord("}")
 _ZIP: Final = b"PK\x03\x04"
 _BYTE_ORDER_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _QUIET_NANOSECONDS: Final = 2 * 10**9
@@ -383,12 +384,26 @@ class Recording:
             if length > self._line_limit:
                 rejections.append(Rejection(number, position, length, self._too_long(), line[:KEPT_BYTES]))
             elif line:
+                entry = self._plain_entry(line, position) if adapter.keeps_bytes else None
+                if entry is not None:
+                    decoded.append(entry)
+                    position += length + 1
+                    continue
                 records = reader.read_line(line, position)
                 some, bad = self._decode(records, adapter, data=line, begin=position, number=number)
                 decoded += some
                 rejections += bad
             position += length + 1
         return decoded, rejections
+
+    def _plain_entry(self, line: bytes, position: int) -> Decoded | None:
+        """A line that is one whole entry as it stands, which most are; None leaves it to its format."""
+        if not position or line[-1] != _CLOSING_BRACE:
+            return None
+        try:
+            return decode_entry(line, self._workspace_names, self._mint)
+        except Rejected:
+            return None
 
     def _decode(
         self,
