@@ -15,7 +15,7 @@ BLOCK_ENTRIES: Final = 512
 BLOCK_BYTES: Final = 4 << 20
 """A block is closed early at so many bytes, so that it fits into memory whatever entries hold."""
 
-_LEVEL: Final = 1
+_LEVEL: Final = 3
 _CACHED_BLOCKS: Final = 8
 
 
