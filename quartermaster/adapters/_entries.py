@@ -1,5 +1,6 @@
 """Native entries as the adapters of other formats write them."""
 
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class Mission:
@@ -78,3 +80,57 @@ def cut_arguments(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [cut_arguments(item, depth + 1) for item in value]
     return value
+
+
+def kept_arguments(value: Any) -> dict[str, Any]:
+    """The `arguments` of a call for its entry.
+
+    Where a text was cut the `arguments_digest` of all of them is beside: a change behind the cut is seen.
+    """
+    if value is None:
+        return {}
+    kept = cut_arguments(value)
+    if kept == value:
+        return {"arguments": kept}
+    return {"arguments": kept, "arguments_digest": arguments_digest(value)}
+
+
+def arguments_digest(value: Any) -> str | None:
+    """16 hex digits that follow from all of the arguments, in whatever order they were written.
+
+    None for what is nested too deeply to be written.
+    """
+    try:
+        return _digest(_canonical(value))
+    except RecursionError:
+        return None
+
+
+def kept_output(text: str | None) -> dict[str, Any]:
+    """The `output` of a call for its entry, and where it was cut the `output_digest` of all of it."""
+    if text is None:
+        return {}
+    if len(text) <= TEXT_LIMIT:
+        return {"output": text}
+    digest = _digest(text.encode("utf-8", "surrogatepass"))
+    return {"output": cut(text, TEXT_LIMIT), "output_digest": digest}
+
+
+def output_text(value: Any) -> str | None:
+    """What a tool answered, as text: the texts of a list of parts, JSON of other values, None of nothing."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(map(_is_text_part, value)):
+        return "\n".join(part if isinstance(part, str) else part["text"] for part in value)
+    try:
+        return _encode(value).decode()
+    except RecursionError:
+        return None
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

@@ -8,7 +8,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from quartermaster.adapters import _json as json
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    arguments_digest,
+    cut,
+    kept_arguments,
+    kept_output,
+    one_line,
+)
 from quartermaster.core.journal import format_instant, parse_instant
 from quartermaster.errors import Rejected
 
@@ -89,12 +97,13 @@ class Story:
         """What is known of the mission beside its events."""
         self.tell("mission.created", payload, summary=payload.get("title") or "", actor="system")
 
-    def said(self, by_user: bool, text: Any, key: str, **more: Any) -> None:
-        """What a user or an agent said; blank texts say nothing."""
+    def said(self, by_user: bool, text: Any, key: str, *, agent: str | None = None, **more: Any) -> None:
+        """What a user or an agent said; blank texts say nothing. `agent` is the speaker among several."""
         if not isinstance(text, str) or not text.strip():
             return
         entry_type, actor = ("message.user", "user") if by_user else ("message.assistant", "agent")
-        self.tell(entry_type, {"text": cut(text, TEXT_LIMIT), **more}, key, summary=text, actor=actor)
+        payload = {"text": cut(text, TEXT_LIMIT), "agent": agent, **more}
+        self.tell(entry_type, payload, key, summary=text, actor=actor)
 
     def model_call(
         self,
@@ -121,12 +130,12 @@ class Story:
         self.tell(entry_type, payload, key, summary=name or "model call", known_as="llm.call")
 
     def begin(self, recorded_id: str, tool: str, arguments: Any = None) -> None:
-        """The start of a command; the command line of a shell is its name, other tools keep arguments."""
+        """The start of a command; the command line of a shell is its name and no argument beside."""
         line = _command_line(tool, arguments)
         call_id = "~".join((recorded_id, *self._again("call", recorded_id)))
-        call = _Call(call_id, line or tool, tool if line else None)
+        call = _Call(call_id, cut(line, TEXT_LIMIT) if line else tool, tool if line else None)
         self._open.setdefault(recorded_id, []).append(call)
-        payload = call.told("start") | {"arguments": None if line else cut_arguments(arguments)}
+        payload = call.told("start") | (_beside(line, arguments) if line else kept_arguments(arguments))
         self.tell("exec.command", payload, "start", call.id, summary=call.command)
 
     def end(
@@ -135,11 +144,13 @@ class Story:
         *,
         exit_code: int | None = None,
         error: str | None = None,
+        output: str | None = None,
         duration_ms: int | None = None,
     ) -> bool:
         """The end of the oldest open command of this id; False where there is none.
 
-        `error` is None for a success; a failure without words has an empty one.
+        `error` is None for a success; a failure without words has an empty one. `output` is what the
+        tool answered, of failures too.
         """
         waiting = self._open.get(recorded_id)
         if waiting is None:
@@ -149,7 +160,7 @@ class Story:
             del self._open[recorded_id]
         failed = exit_code != 0 if exit_code is not None else error is not None
         code = exit_code if exit_code is not None or not failed else 1
-        payload = call.told("end") | {"exit_code": code, "duration_ms": duration_ms}
+        payload = call.told("end") | {"exit_code": code, "duration_ms": duration_ms, **kept_output(output)}
         payload["error"] = one_line(error) or "failed" if failed and error is not None else None
         severity = "warn" if failed else "info"
         self.tell("exec.command", payload, "end", call.id, summary=call.command, severity=severity)
@@ -269,4 +280,12 @@ def _command_line(tool: str, arguments: Any) -> str | None:
     if tool not in _SHELLS:
         return None
     command = arguments.get("command") if isinstance(arguments, dict) else None
-    return cut(command, TEXT_LIMIT) if isinstance(command, str) and command else None
+    return command if isinstance(command, str) and command else None
+
+
+def _beside(line: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a shell beside its command line, and the digest of all where the line is cut."""
+    told = kept_arguments({name: value for name, value in arguments.items() if name != "command"} or None)
+    if len(line) > TEXT_LIMIT:
+        told["arguments_digest"] = arguments_digest(arguments)
+    return told
