@@ -100,8 +100,10 @@ def test_sabotage_is_seen_through_the_api(mode: str, world: Ordeal) -> None:
 
 def test_a_process_that_outlives_its_daemon_is_seen(world: Ordeal) -> None:
     assert check_processes(world.database) == []
-    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", str(world.database)]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+    waits = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", str(world.database)]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # a process has no command line yet while it is being started
         assert {one.kind for one in check_processes(world.database)} == {"process left behind"}
         process.communicate()
 
