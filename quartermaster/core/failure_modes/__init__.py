@@ -1,0 +1,48 @@
+"""Failure modes beyond the four of the contract: what went wrong in a mission, where, and what it cost.
+
+Each module but `evidence` and `registry` holds detectors; one that is imported here is found by itself.
+"""
+
+from collections.abc import Iterable
+from operator import attrgetter
+
+from quartermaster.core.failure_modes.evidence import Context, Evidence, Waste
+from quartermaster.core.failure_modes.registry import (
+    DETECTORS,
+    Confidence,
+    Detector,
+    FailureMode,
+    Severity,
+    Sighting,
+    detector,
+)
+from quartermaster.core.transcript import Transcript
+
+__all__ = [
+    "DETECTORS",
+    "Confidence",
+    "Context",
+    "Detector",
+    "Evidence",
+    "FailureMode",
+    "Severity",
+    "Sighting",
+    "Waste",
+    "detector",
+    "find_failure_modes",
+]
+
+_NOTHING_KNOWN = Context()
+
+
+def find_failure_modes(
+    transcript: Transcript, context: Context = _NOTHING_KNOWN, *, names: Iterable[str] | None = None
+) -> tuple[FailureMode, ...]:
+    """All findings in a mission, by detector id and then by place; `names` are of the detectors asked for."""
+    evidence = Evidence(transcript, context)
+    asked = DETECTORS.values() if names is None else [DETECTORS[name] for name in names]
+    return tuple(
+        finding
+        for one in sorted(asked, key=attrgetter("id"))
+        for finding in sorted(one.find(evidence), key=attrgetter("first", "last"))
+    )
