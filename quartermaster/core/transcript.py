@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartermaster.core.journal import JournalEntry, Payload, read_entry
+from quartermaster.core.journal import SEVERITIES, JournalEntry, Payload, parse_instant, read_entry
 from quartermaster.core.pricing import Price
 from quartermaster.core.trajectory import (
     ASSIGNMENT_CREATED,
@@ -146,8 +146,8 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         return next(said, None)
 
 
-class _Words(msgspec.Struct, gc=False):
-    """The payload keys that only a transcript reads; any JSON value, because recordings hold any."""
+class _Words(Payload, gc=False):
+    """The payload keys of a step, and those that only a transcript reads."""
 
     text: Any = None
     message: Any = None
@@ -156,8 +156,6 @@ class _Words(msgspec.Struct, gc=False):
     question: Any = None
     agent: Any = None
     speaker: Any = None
-    to: Any = None
-    tool: Any = None
     output: Any = None
     result: Any = None
     stdout: Any = None
@@ -166,28 +164,52 @@ class _Words(msgspec.Struct, gc=False):
     arguments_digest: Any = None
     finish_reason: Any = None
     reasoning_tokens: Any = None
-    tools: Any = None
-    goal: Any = None
-    title: Any = None
     refused: Any = None
+    title: Any = None
+    goal: Any = None
+    task: Any = None
+    variant: Any = None
+    labels: Any = None
+    tools: Any = None
+    outcome: Any = None
+    reward: Any = None
+    origin: Any = None
 
 
-class _Spoken(msgspec.Struct, gc=False):
-    summary: Any = None
+class _Line(msgspec.Struct, gc=False):
+    """An entry as it is told here; any JSON value everywhere, because recordings hold any."""
+
+    entry_type: Any = None
+    ts: Any = None
+    id: Any = None
+    mission_id: Any = None
+    severity: Any = None
+    actor_type: Any = None
+    actor_id: Any = None
     agent_id: Any = None
+    trace_id: Any = None
+    summary: Any = None
+    payload: _Words | None = None
+
+
+class _OddLine(_Line, gc=False):
+    """One whose payload is no object, which counts as empty."""
+
     payload: Any = None
 
 
-_decode: Final = msgspec.json.Decoder(_Spoken).decode
-_NO_WORDS: Final = _Words()
+_decode: Final = msgspec.json.Decoder(_Line).decode
+_decode_odd: Final = msgspec.json.Decoder(_OddLine).decode
 _LIMIT: Final = 2_000
+_SEVERITY: Final = {name: index for index, name in enumerate(SEVERITIES)}
 
+_TYPES: Final = {
+    "message.user": EventKind.USER_MESSAGE,
+    "message.assistant": EventKind.AGENT_MESSAGE,
+    "run.sub_agent": EventKind.DELEGATION,
+}
 _KINDS: Final = {
     ASSIGNMENT_CREATED: EventKind.DELEGATION,
-    COMMAND: EventKind.TOOL_CALL,
-    COMMAND_START: EventKind.TOOL_CALL,
-    COMMAND_END: EventKind.TOOL_CALL,
-    MODEL_CALL: EventKind.MODEL_CALL,
     STATUS_CHANGE: EventKind.STATUS,
     KEEPER_DECISION: EventKind.DECISION,
     INPUT_BLOCKED: EventKind.BLOCK,
@@ -197,12 +219,8 @@ _KINDS: Final = {
     BUDGET_WARNING: EventKind.BUDGET,
     BUDGET_EXCEEDED: EventKind.BUDGET,
 }
-_TYPES: Final = {
-    "message.user": EventKind.USER_MESSAGE,
-    "message.assistant": EventKind.AGENT_MESSAGE,
-    "run.sub_agent": EventKind.DELEGATION,
-}
-_FACTS: Final = frozenset({"mission.created", "mission.outcome", "mission.absorbed"})
+_COMMANDS: Final = frozenset({COMMAND, COMMAND_START, COMMAND_END})
+_NAMED: Final = frozenset({EventKind.STATUS, EventKind.DECISION})
 _REFUSALS: Final = frozenset(
     {"permission_denied", "refused", "interrupted", "cancelled", "rejected", "denied"}
 )
@@ -217,12 +235,12 @@ def transcript_of(raws: Iterable[bytes], *, mission_id: str = "", price: Price |
             entry = read_entry(raw)
         except Rejected:
             continue
-        entries.append((entry.instant, entry.id or "", raw, entry))
-    entries.sort(key=lambda one: one[:2])
+        entries.append((entry.instant, entry.id or "", raw))
+        mission_id = mission_id or entry.mission_id or ""
     teller = Teller(price)
-    for _, _, raw, entry in entries:
-        teller.add(entry, raw)
-    return teller.transcript(mission_id or next((entry.mission_id or "" for *_, entry in entries), ""))
+    for _, _, raw in sorted(entries):
+        teller.add(raw)
+    return teller.transcript(mission_id)
 
 
 class Teller:
@@ -233,32 +251,39 @@ class Teller:
         self._events: list[Event] = []
         self._steps = 0
         self._open: dict[int | None, list[int]] = {}
-        self._title: str | None = None
-        self._goal: str | None = None
         self._facts: dict[str, Any] = {}
         self._tools: dict[str, None] | None = None
         self._told: dict[str, Told] = {}
 
-    def add(self, entry: JournalEntry, raw: bytes) -> None:
-        """The next entry; those of this program's own evaluations tell nothing of the mission."""
-        if entry.entry_type.startswith("eval."):
+    def add(self, raw: bytes) -> None:
+        """The next entry, one that `read_entry` takes; this program's evaluations tell nothing."""
+        line = _read(raw)
+        entry_type = line.entry_type
+        if entry_type.startswith("eval."):
             return
-        spoken = _decode(raw)
-        if entry.entry_type in _FACTS:
-            self._learn(entry.entry_type, spoken.payload)
+        words = line.payload or _Words()
+        if entry_type.startswith("mission.") and entry_type != "mission.status_change":
+            self._learn(entry_type, words)
             return
-        words = _words_of(spoken.payload)
+        arguments, words.arguments = words.arguments, None  # a step would make a template of them
+        instant = parse_instant(line.ts)
+        entry = JournalEntry(
+            None, None, None, instant, entry_type, _severity(line), None, None, _text(line.trace_id), words
+        )
         step = step_of(entry)
         if step is None:
-            self._append(entry, spoken, words, Step(entry.instant, 0), _TYPES.get(entry.entry_type))
-        elif step.kind == COST_INCURRED:
-            return
-        elif step.kind == COMMAND_END and self._open.get(step.pairing):
-            self._end(self._open[step.pairing].pop(), entry, words, step)
-        else:
-            if step.kind == COMMAND_START:
-                self._open.setdefault(step.pairing, []).append(len(self._events))
-            self._append(entry, spoken, words, step, _KINDS.get(step.kind))
+            kind = _TYPES.get(entry_type, EventKind.NOTE)
+            self._events.append(self._told_of(line, words, Step(instant, 0), kind, None))
+        elif step.kind in _COMMANDS:
+            words.arguments = arguments
+            self._add_command(line, words, step)
+        elif step.kind == MODEL_CALL:
+            self._events.append(self._model_call(line, words, step))
+            self._steps += 1
+        elif step.kind != COST_INCURRED:
+            kind = _KINDS.get(step.kind, EventKind.NOTE)
+            self._events.append(self._told_of(line, words, step, kind, self._steps))
+            self._steps += 1
 
     def transcript(
         self, mission_id: str, *, outcome: str | None = None, timed: bool = True, **facts: Any
@@ -266,11 +291,9 @@ class Teller:
         """What was told so far; `facts` are fields of the transcript that somebody knows better."""
         told = tuple(self._told.values())
         known: dict[str, Any] = {
-            "title": self._title,
-            "goal": self._goal or self._first_question() or self._title,
+            "goal": self._first_question() or self._facts.get("title"),
             "tools": None if self._tools is None else tuple(self._tools),
-            **{name: self._facts.get(name) for name in ("task", "variant", "agent", "model")},
-            "labels": self._facts.get("labels") or {},
+            **self._facts,
         }
         return Transcript(
             mission_id=mission_id,
@@ -285,36 +308,60 @@ class Teller:
         asked = (event.text for event in self._events if event.kind is EventKind.USER_MESSAGE and event.text)
         return next(asked, None)
 
-    def _append(
-        self, entry: JournalEntry, spoken: _Spoken, words: _Words, step: Step, kind: EventKind | None
-    ) -> None:
-        payload = entry.payload
-        kind = kind or EventKind.NOTE
-        event = Event(
+    def _add_command(self, line: _Line, words: _Words, step: Step) -> None:
+        waiting = self._open.get(step.pairing) if step.kind == COMMAND_END else None
+        if waiting:
+            index = waiting.pop()
+            self._events[index] = _ended(self._events[index], line, words, step)
+            return
+        if step.kind == COMMAND_START:
+            self._open.setdefault(step.pairing, []).append(len(self._events))
+        self._events.append(self._tool_call(line, words, step))
+        self._steps += 1
+
+    def _tool_call(self, line: _Line, words: _Words, step: Step) -> Event:
+        return Event(
             position=len(self._events),
-            entry_id=entry.id or "",
-            instant=entry.instant,
-            kind=kind,
-            name=_name(kind, entry.entry_type, payload, step),
-            entry_type=entry.entry_type,
-            severity=entry.severity,
-            step=self._steps if step.kind else None,
-            agent=_agent(entry, spoken, words),
-            to=_text(words.to) if kind is EventKind.DELEGATION else None,
-            ended_at=_ended_at(kind, step),
-            command=_command_line(payload) if kind is EventKind.TOOL_CALL else None,
-            arguments=payload.arguments,
+            entry_id=line.id or "",
+            instant=step.instant,
+            kind=EventKind.TOOL_CALL,
+            name=_text(words.tool) or _text(words.name) or _program(step.tool or ""),
+            entry_type=line.entry_type,
+            severity=step.severity,
+            step=self._steps,
+            agent=_agent(line, words),
+            ended_at=_after(step),
+            command=_command_line(words),
+            arguments=words.arguments,
             arguments_digest=_text(words.arguments_digest),
-            succeeded=None if step.success is None else bool(step.success),
-            refused=_refused(payload, words),
-            exit_code=_exit_code(payload),
-            error=_text(payload.error),
-            output=_output(words) if kind is EventKind.TOOL_CALL else None,
+            succeeded=_claim(step.success),
+            refused=_refused(words),
+            exit_code=_exit_code(words),
+            error=_text(words.error),
+            output=_output(words),
             output_digest=_text(words.output_digest),
-            text=_said(kind, spoken, words),
-            reason=_text(payload.reason),
+            reason=_text(words.reason),
+            duration_ms=step.duration_ms,
+        )
+
+    def _model_call(self, line: _Line, words: _Words, step: Step) -> Event:
+        return Event(
+            position=len(self._events),
+            entry_id=line.id or "",
+            instant=step.instant,
+            kind=EventKind.MODEL_CALL,
+            name=step.tool or "",
+            entry_type=line.entry_type,
+            severity=step.severity,
+            step=self._steps,
+            agent=_agent(line, words),
+            ended_at=_after(step),
+            succeeded=True,
+            error=_text(words.error),
+            text=_text(words.text),
+            reason=_text(words.reason),
             finish_reason=_text(words.finish_reason),
-            provider=_text(payload.provider),
+            provider=_text(words.provider),
             tokens=step.tokens,
             input_tokens=step.input_tokens,
             output_tokens=step.output_tokens,
@@ -324,29 +371,27 @@ class Teller:
             cost=self._cost(step),
             duration_ms=step.duration_ms,
         )
-        self._events.append(event)
-        self._steps += step.kind != 0
 
-    def _end(self, index: int, entry: JournalEntry, words: _Words, step: Step) -> None:
-        """The end of a command adds what only its end knows."""
-        began, payload = self._events[index], entry.payload
-        self._events[index] = msgspec.structs.replace(
-            began,
-            ended_id=entry.id or "",
-            ended_at=entry.instant,
-            severity=max(began.severity, entry.severity),
-            succeeded=None if step.success is None else bool(step.success),
-            refused=_refused(payload, words),
-            exit_code=_exit_code(payload),
-            error=_text(payload.error),
-            output=_output(words),
-            output_digest=_text(words.output_digest),
-            reason=_text(payload.reason),
-            duration_ms=step.duration_ms,
+    def _told_of(self, line: _Line, words: _Words, step: Step, kind: EventKind, index: int | None) -> Event:
+        return Event(
+            position=len(self._events),
+            entry_id=line.id or "",
+            instant=step.instant,
+            kind=kind,
+            name=(step.tool or "") if kind in _NAMED else line.entry_type,
+            entry_type=line.entry_type,
+            severity=_severity(line),
+            step=index,
+            agent=_agent(line, words),
+            to=_text(words.to),
+            succeeded=_claim(step.success),
+            error=_text(words.error),
+            text=_said(line, words),
+            reason=_text(words.reason),
         )
 
     def _cost(self, step: Step) -> int | None:
-        if step.cost is not None or step.kind != MODEL_CALL or self._price is None:
+        if step.cost is not None or self._price is None:
             return step.cost
         terms = step.terms or None
         if terms_of(terms).unbilled is not None:
@@ -362,27 +407,48 @@ class Teller:
             terms=terms,
         )
 
-    def _learn(self, entry_type: str, payload: Any) -> None:
-        if type(payload) is not dict:
-            return
+    def _learn(self, entry_type: str, words: _Words) -> None:
         if entry_type == "mission.outcome":
-            origin = _text(payload.get("origin")) or "unknown"
-            reward = payload.get("reward")
-            self._told[origin] = Told(
-                origin=origin,
-                outcome=_text(payload.get("outcome")),
-                reward=float(reward) if isinstance(reward, int | float) else None,
-            )
+            origin = _text(words.origin) or "unknown"
+            reward = float(words.reward) if type(words.reward) in (int, float) else None
+            self._told[origin] = Told(origin=origin, outcome=_text(words.outcome), reward=reward)
             return
-        self._title = _text(payload.get("title")) or self._title
-        self._goal = _text(payload.get("goal")) or self._goal
-        for name in ("task", "variant", "agent", "model"):
-            self._facts[name] = _text(payload.get(name)) or self._facts.get(name)
-        if type(payload.get("labels")) is dict:
-            self._facts["labels"] = self._facts.get("labels", {}) | payload["labels"]
-        declared = payload.get("tools")
-        if type(declared) is list:
-            self._tools = (self._tools or {}) | {name: None for name in declared if type(name) is str}
+        for name in ("title", "goal", "task", "variant", "agent", "model"):
+            text = _text(getattr(words, name))
+            if text is not None:
+                self._facts[name] = text
+        if type(words.labels) is dict:
+            self._facts["labels"] = self._facts.get("labels", {}) | words.labels
+        if type(words.tools) is list:
+            declared = {name: None for name in words.tools if type(name) is str}
+            self._tools = (self._tools or {}) | declared
+
+
+def _read(raw: bytes) -> _Line:
+    try:
+        return _decode(raw)
+    except msgspec.ValidationError:
+        line = _decode_odd(raw)
+        line.payload = None
+        return line
+
+
+def _ended(began: Event, line: _Line, words: _Words, step: Step) -> Event:
+    """The end of a command adds what only its end knows."""
+    return msgspec.structs.replace(
+        began,
+        ended_id=line.id or "",
+        ended_at=step.instant,
+        severity=max(began.severity, step.severity),
+        succeeded=_claim(step.success),
+        refused=_refused(words),
+        exit_code=_exit_code(words),
+        error=_text(words.error),
+        output=_output(words),
+        output_digest=_text(words.output_digest),
+        reason=_text(words.reason),
+        duration_ms=step.duration_ms,
+    )
 
 
 _STRENGTH: Final = ("verifier", "harness", "human")
@@ -399,21 +465,16 @@ def _strongest(told: tuple[Told, ...]) -> str | None:
     return next((one.outcome for one in sorted(told, key=rank) if one.outcome), None)
 
 
-def _words_of(payload: Any) -> _Words:
-    return msgspec.convert(payload, _Words) if type(payload) is dict else _NO_WORDS
-
-
 def _text(value: Any) -> str | None:
     return value[:_LIMIT] if type(value) is str and value else None
 
 
-def _name(kind: EventKind, entry_type: str, payload: Payload, step: Step) -> str:
-    if kind is EventKind.TOOL_CALL:
-        tool = _text(payload.tool) or _text(payload.name)
-        return tool or _program(step.tool or "")
-    if kind in (EventKind.MODEL_CALL, EventKind.STATUS, EventKind.DECISION):
-        return step.tool or ""
-    return entry_type
+def _claim(success: Any) -> bool | None:
+    return None if success is None else bool(success)
+
+
+def _severity(line: _Line) -> int:
+    return _SEVERITY.get(line.severity, 0) if type(line.severity) is str else 0
 
 
 def _program(command: str) -> str:
@@ -421,26 +482,24 @@ def _program(command: str) -> str:
     return words[0].rstrip("/").rpartition("/")[2] if words else ""
 
 
-def _command_line(payload: Payload) -> str | None:
+def _command_line(words: _Words) -> str | None:
     """What a shell was told: a command beside the name of its tool, or one that holds more than a name."""
-    if type(payload.cmd) is list:
-        return " ".join(part for part in payload.cmd if type(part) is str)[:_LIMIT] or None
-    command = _text(payload.command)
+    if type(words.cmd) is list:
+        return " ".join(part for part in words.cmd if type(part) is str)[:_LIMIT] or None
+    command = _text(words.command)
     if command is None:
         return None
-    named = (type(payload.tool) is str and payload.tool) or _SHELLS.search(command)
+    named = (type(words.tool) is str and words.tool) or _SHELLS.search(command)
     return command if named else None
 
 
-def _agent(entry: JournalEntry, spoken: _Spoken, words: _Words) -> str | None:
-    named = _text(words.agent) or _text(words.speaker) or _text(spoken.agent_id)
-    return named or (entry.actor_id if entry.actor_type == "agent" else None)
+def _agent(line: _Line, words: _Words) -> str | None:
+    named = _text(words.agent) or _text(words.speaker) or _text(line.agent_id)
+    return named or (_text(line.actor_id) if line.actor_type == "agent" else None)
 
 
-def _said(kind: EventKind, spoken: _Spoken, words: _Words) -> str | None:
-    if kind in (EventKind.TOOL_CALL, EventKind.MODEL_CALL):
-        return _text(words.text)
-    told = (words.text, words.message, words.content, words.details, words.question, spoken.summary)
+def _said(line: _Line, words: _Words) -> str | None:
+    told = (words.text, words.message, words.content, words.details, words.question, line.summary)
     return next((text for text in map(_text, told) if text), None)
 
 
@@ -452,17 +511,16 @@ def _output(words: _Words) -> str | None:
     return "\n".join(streams)[:_LIMIT] or None
 
 
-def _exit_code(payload: Payload) -> int | None:
-    return payload.exit_code if type(payload.exit_code) is int else None
+def _exit_code(words: _Words) -> int | None:
+    return words.exit_code if type(words.exit_code) is int else None
 
 
-def _refused(payload: Payload, words: _Words) -> bool:
-    if payload.cancelled is True or words.refused is True:
+def _refused(words: _Words) -> bool:
+    if words.cancelled is True or words.refused is True:
         return True
-    return type(payload.reason) is str and payload.reason in _REFUSALS
+    return type(words.reason) is str and words.reason in _REFUSALS
 
 
-def _ended_at(kind: EventKind, step: Step) -> int | None:
-    if kind not in (EventKind.TOOL_CALL, EventKind.MODEL_CALL) or step.duration_ms is None:
-        return None
-    return step.instant + step.duration_ms * 1_000_000
+def _after(step: Step) -> int | None:
+    """When a call ended that tells how long it took."""
+    return None if step.duration_ms is None else step.instant + step.duration_ms * 1_000_000

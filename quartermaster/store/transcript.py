@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from quartermaster.core.journal import read_entry
 from quartermaster.core.pricing import Price
 from quartermaster.core.transcript import Teller, Transcript
-from quartermaster.errors import Rejected
 from quartermaster.store.database import Connection
 from quartermaster.store.journal import entry_id_of
 from quartermaster.store.missions import Mission
@@ -30,10 +28,7 @@ def read_transcript(
     for index, raw in enumerate(_raws(connection, mission.key)):
         if index % _BETWEEN_CHECKS == 0:
             check()
-        try:
-            teller.add(read_entry(raw), raw)
-        except Rejected:  # kept from before a rule that rejects it now
-            continue
+        teller.add(raw)
     return teller.transcript(
         mission.mission_id,
         outcome=mission.outcome,
