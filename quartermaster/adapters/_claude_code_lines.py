@@ -3,6 +3,7 @@
 Fields take any value, because files hold any; bodies that can be large stay undecoded (`Raw`).
 """
 
+import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -47,11 +48,12 @@ class Progress(msgspec.Struct, rename="camel", gc=False):
     message: msgspec.Raw = _NOTHING
 
 
-class SubAgentReport(msgspec.Struct, rename="camel", gc=False):
-    """What the tool that sends a sub-agent out is told in the end."""
+class Report(msgspec.Struct, rename="camel", gc=False):
+    """What the program notes of a tool's result; that of a sub-agent sums it up."""
 
     agent_id: Any = None
     status: Any = None
+    duration_ms: Any = None
     total_duration_ms: Any = None
     total_tokens: Any = None
     total_tool_use_count: Any = None
@@ -88,6 +90,7 @@ class Message(NamedTuple):
     model: Any
     usage: Usage | None
     blocks: list[Block]
+    stop_reason: Any
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -95,10 +98,11 @@ class _Message(msgspec.Struct, gc=False):
     model: Any = None
     usage: msgspec.Raw = _NOTHING
     content: msgspec.Raw = _NOTHING
+    stop_reason: Any = None
 
 
 _decode_progress = msgspec.json.Decoder(Progress).decode
-_decode_report = msgspec.json.Decoder(SubAgentReport).decode
+_decode_report = msgspec.json.Decoder(Report).decode
 _decode_line = msgspec.json.Decoder(Line).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
@@ -106,6 +110,7 @@ _decode_blocks = msgspec.json.Decoder(list[Block]).decode
 _decode_block = msgspec.json.Decoder(Block).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_REPORTED: Final = re.compile(rb'"(?:agentId|durationMs)"')
 
 
 def decode_line(text: bytes) -> tuple[Line, Message | None]:
@@ -123,18 +128,21 @@ def decode_sub_agent(line: Line) -> tuple[str, Line, Message | None] | None:
     return (progress.agent_id, *inner) if inner else None
 
 
-def decode_result(raw: msgspec.Raw) -> SubAgentReport | None:
-    """What a sub-agent reported in the end."""
+def decode_result(raw: msgspec.Raw) -> Report | None:
+    """What the program notes of a result, where that says how long it took or who reported."""
+    if not _REPORTED.search(raw):
+        return None
     return or_none(_decode_report, raw)
 
 
 def result_text(content: msgspec.Raw) -> str:
-    """The text of a tool result: a text, or the first text block of a list."""
+    """The text of a tool result: a text, or the text blocks of a list, others as their type in brackets."""
     value = json.decoded_or_none(content)
     if isinstance(value, str):
         return value
-    texts = (item.get("text") for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
-    return next((text for text in texts if isinstance(text, str)), "")
+    items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    texts = (item.get("text", f"[{item.get('type')}]") for item in items)
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _message(raw: msgspec.Raw) -> Message | None:
@@ -142,7 +150,7 @@ def _message(raw: msgspec.Raw) -> Message | None:
     if message is None:
         return None
     usage = or_none(_decode_usage, message.usage)
-    return Message(message.id, message.model, usage, _blocks(message.content))
+    return Message(message.id, message.model, usage, _blocks(message.content), message.stop_reason)
 
 
 def _blocks(content: msgspec.Raw) -> list[Block]:

@@ -8,13 +8,22 @@ from quartermaster.adapters._claude_code_lines import (
     Block,
     Line,
     Message,
+    Report,
     Usage,
     decode_result,
     result_text,
 )
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    cut_arguments,
+    kept_arguments,
+    kept_output,
+    one_line,
+)
 from quartermaster.adapters._lines import count_or_none, text_or_none
-from quartermaster.adapters._session_log import SessionLog
+from quartermaster.adapters._session_log import SessionLog, shell_arguments
 
 _SYNTHETIC: Final = "<synthetic>"
 _INTERRUPTED: Final = "[Request interrupted by user"
@@ -32,18 +41,24 @@ _EXIT_CODE: Final = re.compile(r"Exit code (-?\d{1,9})")
 _TEXT, _BUSY, _API_ERROR, _STOPPED = "text", "busy", "api error", "stopped"
 _SUB_AGENT_ENDS: Final = {"completed": _TEXT, "failed": _API_ERROR, "error": _API_ERROR, "killed": _STOPPED}
 _SENDING_OUT: Final = ("Task", "Agent")
+_AGENT: Final = "claude-code"
+_ASIDE: Final = "sub-agent"
+"""The speaker where a sub-agent without a name speaks within the session."""
 _OUTCOMES: Final = {_TEXT: "succeeded", _API_ERROR: "failed", _STOPPED: "aborted"}
 
 
 class _Call(NamedTuple):
     tool: str
     command: str
+    sent_out: str | None = None
+    """The kind of sub-agent that the call sends out."""
 
 
 class _ModelCall(NamedTuple):
     ts: str
     model: str | None
     usage: Usage | None
+    stop_reason: str | None
 
 
 class Moment(NamedTuple):
@@ -66,7 +81,7 @@ class Session:
 
     def __init__(self, mission_id: str, began: str, parent: str | None = None) -> None:
         self._mission = Mission("claude_code", mission_id)
-        facts = {"agent": "claude-code", "parent_mission_id": parent}
+        facts = {"agent": _AGENT, "parent_mission_id": parent}
         self._log = SessionLog(self._mission, began, facts)
         self._is_sub_agent = parent is not None
         self._model_calls: dict[str, _ModelCall] = {}
@@ -112,7 +127,9 @@ class Session:
             if block.type == "tool_use":
                 self._tool_use(block, moment)
             elif block.type == "text" and type(block.text) is str:
-                self._log.tell_text("message.assistant", "agent", block.text, moment.key, str(index))
+                agent = _ASIDE if self._is_aside(line) else None
+                key = (moment.key, str(index))
+                self._log.tell_text("message.assistant", "agent", block.text, *key, agent=agent)
             self._now_last(line, _TEXT if block.type == "text" else _BUSY)
 
     def _api_error(self, line: Line, message: Message, moment: Moment) -> None:
@@ -125,10 +142,13 @@ class Session:
         self._log.learn(model=message.model)
         key = message.id if type(message.id) is str and message.id else moment.key
         known = self._model_calls.get(str(key))
-        if known and (message.usage is None or known.usage == message.usage):
+        call = known or _ModelCall(self._log.stamp(), text_or_none(message.model), None, None)
+        call = call._replace(
+            usage=message.usage or call.usage,
+            stop_reason=text_or_none(message.stop_reason) or call.stop_reason,
+        )
+        if call == known:
             return
-        call = known or _ModelCall(self._log.stamp(), text_or_none(message.model), None)
-        call = call._replace(usage=message.usage)
         self._model_calls[str(key)] = call
         self._log.tell_model_call(call.ts, _usage_of(call), key)
 
@@ -139,9 +159,7 @@ class Session:
         call = _call_of(block.name, arguments)
         self._calls[block.id] = call
         self._open.add(block.id)
-        payload = _command(block.id, call, "start")
-        if call.tool != "Bash":
-            payload["arguments"] = cut_arguments(arguments)
+        payload = _command(block.id, call, "start") | _kept_arguments(call, arguments)
         self._log.tell("exec.command", payload, "start", block.id, summary=call.command)
 
     def _user(self, line: Line, message: Message, moment: Moment) -> None:
@@ -172,31 +190,34 @@ class Session:
             return
         self._open.discard(block.tool_use_id)
         failed = block.is_error is True
-        text = result_text(block.content) if failed else ""
-        if text.startswith(_INTERRUPTED):
+        text = result_text(block.content)
+        if failed and text.startswith(_INTERRUPTED):
             self._now_last(line, _STOPPED)
             return
-        refused = _REFUSED.match(text) is not None
+        refused = failed and _REFUSED.match(text) is not None
         self._now_last(line, _STOPPED if refused else _BUSY)
         if refused:
-            self._refusal(block.tool_use_id, call)
+            self._refusal(block.tool_use_id, call, text)
             return
-        payload = _command(block.tool_use_id, call, "end")
+        report = decode_result(line.tool_use_result)
+        payload = _command(block.tool_use_id, call, "end") | kept_output(text)
         payload["exit_code"] = _exit_code(call.tool, text) if failed else 0
         payload["error"] = one_line(text) if failed else None
+        payload["duration_ms"] = _duration_of(report)
         severity = "warn" if failed else "info"
         self._log.tell(
             "exec.command", payload, "end", block.tool_use_id, summary=call.command, severity=severity
         )
         if call.tool in _SENDING_OUT:
-            self._sub_agent_result(line, block.tool_use_id)
+            self._sub_agent_result(report, block.tool_use_id, call)
 
-    def _sub_agent_result(self, line: Line, call_id: str) -> None:
+    def _sub_agent_result(self, result: Report | None, call_id: str, call: _Call) -> None:
         """What a sub-agent reports. Its tokens are those of its last model call: no sum of what it used."""
-        result = decode_result(line.tool_use_result)
         if result is None or not text_or_none(result.agent_id):
             return
         payload = {
+            "agent": _AGENT,
+            "to": call.sent_out or result.agent_id,
             "agent_id": result.agent_id,
             "call_id": call_id,
             "status": text_or_none(result.status),
@@ -207,8 +228,9 @@ class Session:
         self._log.tell("run.sub_agent", payload, call_id, summary=f"sub-agent {result.agent_id}")
         self.ended_sub_agent = SubAgentResult(result.agent_id, text_or_none(result.status))
 
-    def _refusal(self, call_id: str, call: _Call) -> None:
-        payload = _command(call_id, call, None) | {"decision": "deny", "credential_id": call.tool}
+    def _refusal(self, call_id: str, call: _Call, text: str) -> None:
+        payload = _command(call_id, call, None) | kept_output(text)
+        payload |= {"decision": "deny", "credential_id": call.tool}
         about = {"summary": f"{call.tool} was refused", "actor": "user", "severity": "warn"}
         self._log.tell("keeper.decision", payload, call_id, **about)
 
@@ -248,12 +270,30 @@ def _usage_of(call: _ModelCall) -> dict[str, Any]:
         "cache_creation_tokens": count_or_none(usage.cache_creation_input_tokens),
         "cache_creation_1h_tokens": count_or_none(for_an_hour) or None,
         "service_tier": text_or_none(usage.service_tier),
+        "finish_reason": call.stop_reason,
     }
 
 
 def _call_of(tool: str, arguments: Any) -> _Call:
-    command = arguments.get("command") if tool == "Bash" and isinstance(arguments, dict) else None
-    return _Call(tool, cut(command, TEXT_LIMIT) if isinstance(command, str) and command else tool)
+    given = arguments if isinstance(arguments, dict) else {}
+    if tool in _SENDING_OUT:
+        return _Call(tool, tool, text_or_none(given.get("subagent_type")))
+    line = text_or_none(given.get("command")) if tool == "Bash" else None
+    return _Call(tool, cut(line, TEXT_LIMIT) if line else tool)
+
+
+def _kept_arguments(call: _Call, arguments: Any) -> dict[str, Any]:
+    if call.tool != "Bash" or not isinstance(arguments, dict):
+        return kept_arguments(arguments)
+    return shell_arguments(text_or_none(arguments.get("command")) or "", arguments, "command")
+
+
+def _duration_of(report: Report | None) -> int | None:
+    """Milliseconds that a tool took, which few tools note."""
+    if report is None:
+        return None
+    noted = report.duration_ms if report.total_duration_ms is None else report.total_duration_ms
+    return round(noted) if type(noted) in (int, float) and 0 <= noted < 2**53 else None
 
 
 def _command(call_id: str, call: _Call, phase: str | None) -> dict[str, Any]:

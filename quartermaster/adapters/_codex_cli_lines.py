@@ -51,6 +51,7 @@ class SessionMeta(msgspec.Struct, gc=False):
     parent_thread_id: Any = None
     cwd: Any = None
     cli_version: Any = None
+    agent_nickname: Any = None
     model_provider: Any = None
     source: msgspec.Raw = _NOTHING
     git: msgspec.Raw = _NOTHING
@@ -84,12 +85,39 @@ class Verdict(NamedTuple):
     """What the text of a call's result says of how it went.
 
     `exit_code` is None where the text has none, `running` the process that goes on behind the call's back.
+    `output` is what the tool itself answered, without what the program puts before it.
     """
 
     exit_code: int | None
     elapsed_ms: int | None
     running: str | None
     text: str
+    output: str
+
+
+class Delegation(NamedTuple):
+    """One agent gives another something to do: the other's name or id, its id, and what is to be done."""
+
+    to: str
+    agent_id: str | None
+    sender: str | None
+    text: str | None
+
+
+class _Delegation(msgspec.Struct, gc=False):
+    call_id: Any = None
+    prompt: Any = None
+    author: Any = None
+    recipient: Any = None
+    new_thread_id: Any = None
+    new_agent_nickname: Any = None
+    receiver_thread_id: Any = None
+    receiver_agent_nickname: Any = None
+    content: msgspec.Raw = _NOTHING
+
+
+class _GoalUpdate(msgspec.Struct, gc=False):
+    goal: Any = None
 
 
 decode_line = msgspec.json.Decoder(Line).decode
@@ -98,8 +126,13 @@ _decode_meta = msgspec.json.Decoder(SessionMeta).decode
 _decode_context = msgspec.json.Decoder(TurnContext).decode
 _decode_count = msgspec.json.Decoder(TokenCount).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
+_decode_delegation = msgspec.json.Decoder(_Delegation).decode
+_decode_goal = msgspec.json.Decoder(_GoalUpdate).decode
 
 _HEAD: Final = 2_000
+_OUTPUT: Final = "\nOutput:"
+_PATCHED: Final = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.{1,1000})$", re.MULTILINE)
+_FILES_LIMIT: Final = 200
 _EXIT_CODE: Final = re.compile(r"^(?:Process exited with code|Exit code:) (-?\d{1,9})\b", re.MULTILINE)
 _WALL_TIME: Final = re.compile(r"^Wall time: (\d{1,9}(?:\.\d{1,9})?) seconds", re.MULTILINE)
 _RUNNING: Final = re.compile(r"^Process running with session ID (\w{1,64})", re.MULTILINE)
@@ -147,26 +180,54 @@ def texts_of(content: msgspec.Raw) -> list[str]:
 
 def verdict_of(output: msgspec.Raw) -> Verdict:
     """How a call went, from its result: JSON in older versions, a text with a head in newer ones."""
-    text = next(iter(texts_of(output)), "")
+    text = "\n".join(texts_of(output))
     if text.startswith("{"):
         told = json.decoded_or_none(text.encode("utf-8", "replace"))
         metadata = told.get("metadata") if isinstance(told, dict) else None
         if isinstance(metadata, dict):
-            output_text = told.get("output")
+            inner = text_or_none(told.get("output")) or ""
             return Verdict(
                 _whole_number(metadata.get("exit_code")),
                 _milliseconds(metadata.get("duration_seconds")),
                 None,
-                output_text if isinstance(output_text, str) else "",
+                inner,
+                inner,
             )
-    head = text[:_HEAD].split("\nOutput:", 1)[0]
+    head, mark, _ = text[:_HEAD].partition(_OUTPUT)
     exit_code, wall_time, running = _EXIT_CODE.search(head), _WALL_TIME.search(head), _RUNNING.search(head)
     return Verdict(
         int(exit_code.group(1)) if exit_code else None,
         _milliseconds(float(wall_time.group(1))) if wall_time else None,
         running.group(1) if running and not exit_code else None,
         text,
+        text[len(head) + len(mark) :].removeprefix("\n") if mark and (exit_code or wall_time) else text,
     )
+
+
+def delegation_of(line: Line) -> Delegation | None:
+    """What a line tells of agents that speak to each other; None where it names no receiver."""
+    told = or_none(_decode_delegation, line.payload)
+    if told is None:
+        return None
+    agent_id = text_or_none(told.new_thread_id) or text_or_none(told.receiver_thread_id)
+    names = (told.new_agent_nickname, told.receiver_agent_nickname, told.recipient, agent_id)
+    to = next((name for name in names if text_or_none(name)), None)
+    if to is None:
+        return None
+    text = text_or_none(told.prompt) or "\n".join(texts_of(told.content)) or None
+    return Delegation(to, agent_id, text_or_none(told.author), text)
+
+
+def goal_of(line: Line) -> str | None:
+    """The goal that a session was set."""
+    told = or_none(_decode_goal, line.payload)
+    goal = told.goal if told else None
+    return text_or_none(goal.get("objective")) if isinstance(goal, dict) else None
+
+
+def patched_files(patch: str) -> list[str]:
+    """The files that a patch adds, changes, deletes or moves to."""
+    return list(dict.fromkeys(_PATCHED.findall(patch)))[:_FILES_LIMIT]
 
 
 def failed_by(item: Item) -> bool | None:

@@ -10,17 +10,28 @@ from quartermaster.adapters._codex_cli_lines import (
     SessionMeta,
     Usage,
     Verdict,
+    delegation_of,
     failed_by,
+    goal_of,
     item_of,
     model_of,
     parent_of,
+    patched_files,
     texts_of,
     usages_of,
     verdict_of,
 )
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    cut_arguments,
+    kept_arguments,
+    kept_output,
+    one_line,
+)
 from quartermaster.adapters._lines import text_or_none
-from quartermaster.adapters._session_log import SessionLog
+from quartermaster.adapters._session_log import SessionLog, shell_arguments
 
 _FAILED: Final = re.compile(
     r"\w{1,40} (?:verification )?failed\b|failed to parse\b"
@@ -31,6 +42,8 @@ _REFUSED: Final = re.compile(r"(?:exec command |patch )?rejected by user")
 _INTERRUPTED: Final = "aborted by user"
 _SHELLS: Final = ("bash", "sh", "zsh", "/bin/bash", "/bin/sh", "/bin/zsh", "/usr/bin/bash", "/usr/bin/zsh")
 _COUNTERS: Final = Usage.__struct_fields__
+_LINE_NAMES: Final = ("cmd", "command")
+_AGENT: Final = "codex-cli"
 
 _COMPLETE, _ABORTED, _ERROR, _BUSY = "complete", "aborted", "error", "busy"
 _OUTCOMES: Final = {_COMPLETE: "succeeded", _ABORTED: "aborted", _ERROR: "failed"}
@@ -48,8 +61,9 @@ class Session:
 
     def __init__(self, session_id: str, meta: SessionMeta, began: str) -> None:
         parent = parent_of(meta)
-        facts = {"agent": "codex-cli", "parent_mission_id": parent if parent != session_id else None}
+        facts = {"agent": _AGENT, "parent_mission_id": parent if parent != session_id else None}
         self._log = SessionLog(Mission("codex_cli", session_id), began, facts)
+        self._speaker = text_or_none(meta.agent_nickname)
         self._provider = text_or_none(meta.model_provider)
         git = json.decoded_or_none(meta.git)
         git = git if isinstance(git, dict) else {}
@@ -65,6 +79,7 @@ class Session:
         self._calls: dict[str, _Call] = {}
         self._open: set[str] = set()
         self._running: dict[str, str] = {}
+        self._answered: dict[str, str] = {}
         self._failed: dict[str, bool] = {}
         self._last = ""
 
@@ -77,15 +92,17 @@ class Session:
         elif line.type == "compacted":
             self._log.tell("run.compaction", {"kind": "compacted"}, text, actor="system")
         elif line.type in ("response_item", "event_msg") and (item := item_of(line)):
-            read = self._read_item if line.type == "response_item" else self._read_event
-            read(item, text)
+            if line.type == "response_item":
+                self._read_item(item, line, text)
+            else:
+                self._read_event(item, line, text)
         return self._log.taken(_OUTCOMES.get(self._last))
 
     def outcome(self) -> bytes | None:
         """How the session stands."""
         return self._log.outcome(_OUTCOMES.get(self._last))
 
-    def _read_item(self, item: Item, text: bytes) -> None:
+    def _read_item(self, item: Item, line: Line, text: bytes) -> None:
         match item.type:
             case "message":
                 self._message(item, text)
@@ -98,8 +115,10 @@ class Session:
                 self._result(item)
             case "web_search_call" | "tool_search_call":
                 self._search(item, text)
+            case "agent_message":
+                self._delegation(line, text)
 
-    def _read_event(self, item: Item, text: bytes) -> None:
+    def _read_event(self, item: Item, line: Line, text: bytes) -> None:
         match item.type:
             case "user_message":
                 self._user_message(item, text)
@@ -116,6 +135,23 @@ class Session:
                 self._error(item, text)
             case "exec_command_end" | "patch_apply_end" | "mcp_tool_call_end" | "dynamic_tool_call_response":
                 self._remember_verdict(item)
+            case "collab_agent_spawn_end" | "collab_agent_interaction_end":
+                self._delegation(line, text)
+            case "thread_goal_updated":
+                self._log.learn(goal=goal_of(line))
+
+    def _delegation(self, line: Line, text: bytes) -> None:
+        """What one agent asks of another; what comes back is a message of the other's own."""
+        told = delegation_of(line)
+        if told is None:
+            return
+        payload = {
+            "agent": told.sender or self._speaker or _AGENT,
+            "to": told.to,
+            "agent_id": told.agent_id,
+            "text": cut(told.text, TEXT_LIMIT) if told.text else None,
+        }
+        self._log.tell("run.sub_agent", payload, text, summary=f"to {told.to}: {told.text or ''}")
 
     def _message(self, item: Item, text: bytes) -> None:
         if item.role != "assistant":
@@ -123,7 +159,7 @@ class Session:
         self._answering()
         said = "\n".join(texts_of(item.content))
         if said:
-            self._log.tell_text("message.assistant", "agent", said, text)
+            self._log.tell_text("message.assistant", "agent", said, text, agent=self._speaker)
 
     def _user_message(self, item: Item, text: bytes) -> None:
         self._answer_began = None
@@ -168,9 +204,7 @@ class Session:
         call = _call_of(item.name, arguments)
         self._calls[item.call_id] = call
         self._open.add(item.call_id)
-        payload = _command(item.call_id, call, "start")
-        if not call.is_shell:
-            payload["arguments"] = cut_arguments(arguments)
+        payload = _command(item.call_id, call, "start") | _kept_arguments(call, arguments)
         self._log.tell("exec.command", payload, "start", item.call_id, summary=call.command)
 
     def _result(self, item: Item) -> None:
@@ -179,11 +213,12 @@ class Session:
             return
         verdict = verdict_of(item.output)
         if _REFUSED.match(verdict.text):
-            self._refusal(item.call_id, call)
+            self._refusal(item.call_id, call, verdict)
         elif verdict.text.startswith(_INTERRUPTED):
             self._open.discard(item.call_id)
         elif verdict.running and call.is_shell:
             self._running[verdict.running] = item.call_id
+            self._answered[item.call_id] = cut(verdict.output, TEXT_LIMIT)
         elif call.process and verdict.exit_code is not None:
             self._process_ended(item.call_id, call, verdict)
         else:
@@ -195,7 +230,8 @@ class Session:
         if started is None or started not in self._open:
             self._end(call_id, call, verdict)
             return
-        self._end(started, self._calls[started], verdict._replace(elapsed_ms=None))
+        output = self._answered.pop(started, "") + verdict.output
+        self._end(started, self._calls[started], verdict._replace(elapsed_ms=None, output=output))
         self._end(call_id, call, verdict._replace(exit_code=0))
 
     def _end(self, call_id: str, call: _Call, verdict: Verdict) -> None:
@@ -204,16 +240,17 @@ class Session:
         if exit_code is None:
             failed = self._failed.get(call_id) or _FAILED.match(verdict.text)
             exit_code = int(bool(failed))
-        payload = _command(call_id, call, "end")
+        payload = _command(call_id, call, "end") | kept_output(verdict.output)
         payload["exit_code"] = exit_code
-        payload["elapsed_ms"] = verdict.elapsed_ms
-        payload["error"] = one_line(verdict.text) if exit_code else None
+        payload["duration_ms"] = verdict.elapsed_ms
+        payload["error"] = one_line(verdict.output) or one_line(verdict.text) if exit_code else None
         severity = "warn" if exit_code else "info"
         self._log.tell("exec.command", payload, "end", call_id, summary=call.command, severity=severity)
 
-    def _refusal(self, call_id: str, call: _Call) -> None:
+    def _refusal(self, call_id: str, call: _Call, verdict: Verdict) -> None:
         self._open.discard(call_id)
-        payload = _command(call_id, call, None) | {"decision": "deny", "credential_id": call.tool}
+        payload = _command(call_id, call, None) | kept_output(verdict.output)
+        payload |= {"decision": "deny", "credential_id": call.tool}
         about = {"summary": f"{call.tool} was refused", "actor": "user", "severity": "warn"}
         self._log.tell("keeper.decision", payload, call_id, **about)
 
@@ -270,17 +307,31 @@ def _arguments(item: Item) -> Any:
     return told if isinstance(told, dict) else {"input": value}
 
 
+def _kept_arguments(call: _Call, arguments: Any) -> dict[str, Any]:
+    """The arguments for the entry. Of a patch, which is one long text, also the files that it is for."""
+    if call.is_shell and isinstance(arguments, dict):
+        return shell_arguments(_line_of(arguments) or "", arguments, *_LINE_NAMES)
+    told = kept_arguments(arguments)
+    patch = arguments.get("input") if call.tool == "apply_patch" and isinstance(arguments, dict) else None
+    if isinstance(patch, str):
+        told["arguments"] = {**told["arguments"], "paths": patched_files(patch)}
+    return told
+
+
+def _line_of(arguments: dict[str, Any]) -> str | None:
+    """The command line among the arguments of a shell."""
+    command = arguments.get("cmd", arguments.get("command"))
+    return _joined(command) if isinstance(command, list) else text_or_none(command)
+
+
 def _call_of(tool: str, arguments: Any) -> _Call:
     arguments = arguments if isinstance(arguments, dict) else {}
-    command = arguments.get("cmd", arguments.get("command"))
-    if isinstance(command, list):
-        command = _joined(command)
+    line = _line_of(arguments)
     process = arguments.get("session_id") if tool == "write_stdin" else None
-    told = isinstance(command, str) and command != ""
     return _Call(
         tool,
-        cut(command, TEXT_LIMIT) if isinstance(command, str) and command else tool,
-        told,
+        cut(line, TEXT_LIMIT) if line else tool,
+        bool(line),
         str(process) if type(process) in (int, str) else None,
     )
 

@@ -41,7 +41,9 @@ class Data(msgspec.Struct, rename="camel", gc=False):
     api_call_id: Any = None
     output_tokens: Any = None
     tool_call_id: Any = None
+    parent_tool_call_id: Any = None
     tool_name: Any = None
+    agent_name: Any = None
     success: Any = None
     reason: Any = None
     message: Any = None

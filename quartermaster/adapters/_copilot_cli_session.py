@@ -13,10 +13,11 @@ from quartermaster.adapters._copilot_cli_lines import (
     text_in,
     usages_of,
 )
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, kept_arguments, kept_output, one_line
 from quartermaster.adapters._lines import count_or_none, text_or_none
-from quartermaster.adapters._session_log import SessionLog
+from quartermaster.adapters._session_log import SessionLog, shell_arguments
 
+_AGENT: Final = "copilot-cli"
 _SHELLS: Final = ("bash", "powershell", "shell")
 _BUSY, _SHUT_DOWN, _BROKEN, _ABORTED = "busy", "shut down", "broken", "aborted"
 _OUTCOMES: Final = {_SHUT_DOWN: "succeeded", _BROKEN: "failed", _ABORTED: "aborted"}
@@ -41,7 +42,7 @@ class Session:
         self._log = SessionLog(
             Mission("copilot_cli", session_id),
             began,
-            {"agent": "copilot-cli"},
+            {"agent": _AGENT},
             label_names=("cwd", "git_branch", "repository"),
         )
         context = json.decoded_or_none(start.context)
@@ -56,6 +57,7 @@ class Session:
         self._model_calls: dict[str, dict[str | bytes, _ModelCall]] = {}
         self._calls: dict[str, _Call] = {}
         self._open: set[str] = set()
+        self._sub_agents: dict[str, str] = {}
         self._last = ""
 
     def read(self, event: Event, key: str | bytes, ts: str, instant: int) -> list[bytes]:
@@ -81,6 +83,8 @@ class Session:
                 self._tool_start(data)
             case "tool.execution_complete":
                 self._tool_complete(data)
+            case "subagent.started":
+                self._sub_agent(data, key)
             case "permission.completed":
                 self._permission(data, key)
             case "session.compaction_complete" | "session.truncation":
@@ -109,7 +113,18 @@ class Session:
             payload = {"model": model, "answer_tokens": output_tokens}
             self._log.tell_model_call(call.ts, payload, call_key)
         if text_or_none(data.content):
-            self._log.tell_text("message.assistant", "agent", data.content, key)
+            speaker = self._sub_agents.get(text_or_none(data.parent_tool_call_id) or "")
+            self._log.tell_text("message.assistant", "agent", data.content, key, agent=speaker)
+
+    def _sub_agent(self, data: Data, key: str | bytes) -> None:
+        """A tool call has sent a sub-agent out; what that says names the call."""
+        call_id, name = text_or_none(data.tool_call_id), text_or_none(data.agent_name)
+        if name is None:
+            return
+        if call_id is not None:
+            self._sub_agents[call_id] = name
+        payload = {"agent": _AGENT, "to": name, "call_id": call_id}
+        self._log.tell("run.sub_agent", payload, key, summary=f"sub-agent {name}")
 
     def _tool_start(self, data: Data) -> None:
         call_id, tool = text_or_none(data.tool_call_id), text_or_none(data.tool_name)
@@ -119,9 +134,7 @@ class Session:
         call = _call_of(tool, arguments)
         self._calls[call_id] = call
         self._open.add(call_id)
-        payload = _command(call_id, call, "start")
-        if not call.is_shell:
-            payload["arguments"] = cut_arguments(arguments)
+        payload = _command(call_id, call, "start") | _kept_arguments(call, arguments)
         self._log.tell("exec.command", payload, "start", call_id, summary=call.command)
 
     def _tool_complete(self, data: Data) -> None:
@@ -136,7 +149,7 @@ class Session:
         if exit_code is None:
             exit_code = int(data.success is False)
             text = text_in(data.error, "message") or text
-        payload = _command(call_id, call, "end")
+        payload = _command(call_id, call, "end") | kept_output(text)
         payload["exit_code"] = exit_code
         payload["error"] = one_line(text) or None if exit_code else None
         severity = "warn" if exit_code else "info"
@@ -215,6 +228,12 @@ def _call_of(tool: str, arguments: Any) -> _Call:
     if not isinstance(command, str) or not command:
         return _Call(tool, tool, False)
     return _Call(tool, cut(command, TEXT_LIMIT), True)
+
+
+def _kept_arguments(call: _Call, arguments: Any) -> dict[str, Any]:
+    if not call.is_shell:
+        return kept_arguments(arguments)
+    return shell_arguments(arguments["command"], arguments, "command")
 
 
 def _command(call_id: str, call: _Call, phase: str) -> dict[str, Any]:

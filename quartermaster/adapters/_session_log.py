@@ -2,10 +2,20 @@
 
 from typing import Any, Final
 
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    arguments_digest,
+    cut,
+    kept_arguments,
+    one_line,
+)
+from quartermaster.adapters._lines import text_or_none
 from quartermaster.core.journal import format_instant
 
 _MILLISECOND_TIME: Final = len("2026-01-01T00:00:00.000Z")
+_REMARKS: Final = ("description", "justification")
+"""Arguments in which the model tells people what a command is for: they do not change what it does."""
 
 
 class SessionLog:
@@ -70,11 +80,14 @@ class SessionLog:
         self._told.add(entry_id)
         self._entries.append(self._mission.written(entry_id, self.stamp(), entry_type, payload, **about))
 
-    def tell_text(self, entry_type: str, actor: str, text: str, *key: str | bytes) -> None:
-        """What somebody said; a user's first words are the title."""
+    def tell_text(
+        self, entry_type: str, actor: str, text: str, *key: str | bytes, agent: str | None = None
+    ) -> None:
+        """What somebody said; a user's first words are the title. `agent` is the speaker among several."""
         if actor == "user":
             self.learn(title=one_line(text))
-        self.tell(entry_type, {"text": cut(text, TEXT_LIMIT)}, *key, summary=text, actor=actor)
+        payload = {"text": cut(text, TEXT_LIMIT), "agent": agent}
+        self.tell(entry_type, payload, *key, summary=text, actor=actor)
 
     def tell_model_call(self, ts: str, payload: dict[str, Any], *key: str | bytes) -> None:
         """A model call, as often as more of it is known."""
@@ -109,6 +122,7 @@ class SessionLog:
             "model": facts.get("model"),
             "version": facts.get("version"),
             "commit": facts.get("commit"),
+            "goal": facts.get("goal"),
             "labels": labels or None,
         }
         entry_id = self._mission.entry_id("created")
@@ -116,3 +130,17 @@ class SessionLog:
         self._entries.append(
             self._mission.written(entry_id, self._began, "mission.created", payload, **about)
         )
+
+
+def shell_arguments(line: str, arguments: dict[str, Any], *line_names: str) -> dict[str, Any]:
+    """What a shell was given beside its command line, and a digest of all of it where the line is cut.
+
+    `line_names` are the arguments that the line is read from. What the model remarked stands apart.
+    """
+    given = {name: value for name, value in arguments.items() if name not in _REMARKS}
+    beside = {name: value for name, value in given.items() if name not in line_names}
+    told = kept_arguments(beside or None)
+    if len(line) > TEXT_LIMIT:
+        told["arguments_digest"] = arguments_digest(given)
+    remark = next((text for name in _REMARKS if (text := text_or_none(arguments.get(name)))), None)
+    return told | {"description": cut(remark, TEXT_LIMIT)} if remark else told

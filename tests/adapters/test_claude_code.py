@@ -351,7 +351,73 @@ def test_other_tools_are_called_by_their_name_and_keep_their_arguments_cut():
     assert start["command"] == "Write"
     assert start["arguments"]["file_path"] == "a.py"
     assert len(start["arguments"]["content"]) == 400
-    assert end == {"command": "Write", "phase": "end", "call_id": "t1", "exit_code": 0}
+    assert len(start["arguments_digest"]) == 16
+    assert end == {"command": "Write", "phase": "end", "call_id": "t1", "exit_code": 0, "output": "ok"}
+
+
+def test_a_change_behind_the_cut_of_an_argument_is_seen():
+    def digest(content: str) -> str:
+        data = session(answered(0, uses("t1", "Write", file_path="a.py", content=content)))
+        return payloads(data, "exec.command")[0]["arguments_digest"]
+
+    assert digest("x" * 5_000 + "1") == digest("x" * 5_000 + "1") != digest("x" * 5_000 + "2")
+
+
+def test_a_shell_keeps_what_it_was_given_beside_its_line_and_what_the_model_remarked():
+    line = "make " + "x" * 3_000
+    data = session(
+        answered(0, uses("t1", command="ls", description="List files", timeout=5)),
+        answered(1, uses("t2", command=line, description="Make"), message_id="m2"),
+    )
+    short, long = payloads(data, "exec.command")
+    assert (short["arguments"], short["description"]) == ({"timeout": 5}, "List files")
+    assert "arguments_digest" not in short
+    assert len(long["command"]) == 2_000
+    assert "arguments" not in long and len(long["arguments_digest"]) == 16
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_a_tool_answered_is_kept_and_what_was_cut_has_a_digest(failed: bool):
+    long = "line\n" * 1_000
+    data = session(
+        answered(0, uses("t1", command="ls")),
+        said([result("t1", [text("one"), {"type": "image", "source": {}}, text("two")], error=failed)], 1),
+        answered(2, uses("t2", command="cat big"), message_id="m2"),
+        said([result("t2", long, error=failed)], 3),
+    )
+    small, large = [told for told in payloads(data, "exec.command") if told["phase"] == "end"]
+    assert small["output"] == "one\n[image]\ntwo"
+    assert "output_digest" not in small
+    assert large["output"] == long[:1_999] + "…"
+    assert len(large["output_digest"]) == 16
+
+
+def test_a_call_takes_as_long_as_the_program_notes():
+    fetched = said([result("t1", "page")], 1, toolUseResult={"durationMs": 812.6, "code": 200})
+    data = session(answered(0, uses("t1", "WebFetch", url="https://tide.example")), fetched)
+    assert payloads(data, "exec.command")[1]["duration_ms"] == 813
+
+
+def test_a_refusal_keeps_what_the_person_said():
+    refusal = "The user doesn't want to proceed with this tool use. They said: not today"
+    data = session(
+        answered(0, uses("t1", command="rm -r x")), said([result("t1", refusal, error=True)], 1)
+    )
+    (decision,) = payloads(data, "keeper.decision")
+    assert (decision["decision"], decision["output"]) == ("deny", refusal)
+
+
+def test_why_the_model_stopped_is_the_word_of_its_last_line():
+    lines = [answered(0, text("a")), answered(1, text("b"))]
+    lines[1]["message"]["stop_reason"] = "end_turn"
+    (call,) = payloads(session(*lines), "llm.call")
+    assert call["finish_reason"] == "end_turn"
+
+
+def test_a_sub_agent_that_speaks_within_the_session_is_named_as_one():
+    aside = answered(1, text("found it"), message_id="m2") | {"isSidechain": True}
+    told = payloads(session(said("go"), aside, answered(2, text("done"))), "message.assistant")
+    assert told == [{"text": "found it", "agent": "sub-agent"}, {"text": "done"}]
 
 
 def test_a_refused_tool_is_a_denied_decision_and_no_failed_command():
@@ -487,7 +553,7 @@ def test_what_a_sub_agent_reports_as_progress_is_a_mission_of_its_own():
     report = {"agentId": "a1", "status": "completed", "totalTokens": 133, "totalToolUseCount": 1}
     data = session(
         said("go"),
-        answered(1, uses("t1", "Task", prompt="look around")),
+        answered(1, uses("t1", "Task", prompt="look around", subagent_type="scout")),
         *told,
         said([result("t1", "one file")], 9, toolUseResult=report),
         answered(10, text("one file"), message_id="m2"),
@@ -499,6 +565,8 @@ def test_what_a_sub_agent_reports_as_progress_is_a_mission_of_its_own():
     assert (child["parent_mission_id"], child["title"]) == ("s1", "look around")
     assert payloads(data, "run.sub_agent") == [
         {
+            "agent": "claude-code",
+            "to": "scout",
             "agent_id": "a1",
             "call_id": "t1",
             "status": "completed",

@@ -247,7 +247,7 @@ def test_a_model_call_began_with_the_first_sign_of_its_answer():
 def test_an_exit_code_and_a_duration_are_read_in_every_spelling(output: Any, code: int):
     data = session(calls("c1", 1, cmd="make"), answers("c1", 2, output))
     (end,) = [payload for payload in payloads(ADAPTER, data, "exec.command") if payload["phase"] == "end"]
-    assert (end["command"], end["tool"], end["exit_code"], end["elapsed_ms"]) == (
+    assert (end["command"], end["tool"], end["exit_code"], end["duration_ms"]) == (
         "make",
         "exec_command",
         code,
