@@ -2,7 +2,8 @@
 
 The text has no clock. Entries are dated one minute per block from 1970 on, and the mission says
 `clock: "ordinal"`. Nor does it say where one model call ends and the next begins: what is told is one
-call for each sum of tokens that is printed. Reasoning and diffs are not read.
+call for each sum of tokens that is printed. Reasoning and diffs are not read. What a command printed
+ends where the next block begins, so it is told then, together with how the command ended.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from quartermaster.adapters import LineAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, one_line
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, kept_output, one_line
 from quartermaster.adapters._lines import is_id
 from quartermaster.core.journal import format_instant, minted_id
 
@@ -55,6 +56,15 @@ class _Block(NamedTuple):
     lines: list[bytes]
 
 
+class _Ended(NamedTuple):
+    """A command that has ended, and what it has printed so far."""
+
+    command: str
+    how: re.Match[str]
+    start: int
+    printed: list[bytes]
+
+
 class CodexExecTextReader:
     """Reads one log from its first line on."""
 
@@ -64,6 +74,7 @@ class CodexExecTextReader:
         self._version: str | None = None
         self._rules = 0
         self._block = _Block(b"", 0, [])
+        self._ended: _Ended | None = None
         self._number = 0
         self._within = 0
         self._end = 0
@@ -82,14 +93,16 @@ class CodexExecTextReader:
             return self._read_header(line, offset)
         if line in _BEGINNINGS or line.startswith(_STARTUP):
             self._close_block(self._end)
+            self._ended = None
             self._begin_block(line, offset)
             return self._taken()
         self._end = offset + len(line) if line else self._end
         if self._block.kind in _KEPT:
             return self._read_block(self._block, line)
-        if line.endswith(b":") and b" in " in line:
-            self._tool_ended(line, offset)
+        if line.endswith(b":") and b" in " in line and self._tool_ended(line, offset):
             return self._taken()
+        if self._ended is not None and len(self._ended.printed) < _LINES_LIMIT:
+            self._ended.printed.append(line)
         return ()
 
     def finish(self) -> Iterable[Record]:
@@ -157,32 +170,44 @@ class CodexExecTextReader:
                 block.lines.append(line)
             return ()
         last, how = ended
-        self._command(_unwrapped("\n".join([*_texts(block), last])), how, block.start)
+        command = _unwrapped("\n".join([*_texts(block.lines), last]))
+        self._ended = _Ended(command, how, block.start, [])
         self._block = _Block(b"", block.start, [])
-        return self._taken()
+        return ()
 
-    def _tool_ended(self, line: bytes, offset: int) -> None:
+    def _tool_ended(self, line: bytes, offset: int) -> bool:
         text = line.decode("utf-8", "replace")
-        ended = _PATCH_END.fullmatch(text) or _TOOL_END.fullmatch(text)
-        if ended:
-            self._command(text.split("(", 1)[0], ended, offset)
+        how = _PATCH_END.fullmatch(text) or _TOOL_END.fullmatch(text)
+        if how is None:
+            return False
+        self._tell_ended(offset)
+        self._ended = _Ended(text.split("(", 1)[0], how, offset, [])
+        return True
 
-    def _command(self, command: str, ended: re.Match[str], start: int) -> None:
-        told = ended.groupdict()
+    def _tell_ended(self, end: int) -> None:
+        """The command that has ended, with what it printed before `end`."""
+        if self._ended is None:
+            return
+        command, how, start, printed = self._ended
+        told = how.groupdict()
         exit_code = int(told.get("code") or 0) or int(bool(told.get("failed")))
         payload = {
             "command": cut(command, TEXT_LIMIT),
             "call_id": f"{self._number}.{self._within}",
             "exit_code": exit_code,
-            "elapsed_ms": _milliseconds(ended),
+            "duration_ms": _milliseconds(how),
         }
+        output = "\n".join(_texts(printed)).rstrip("\n")
+        payload |= kept_output(output)
+        payload["error"] = one_line(output) or None if exit_code else None
         severity = "warn" if exit_code else "info"
-        self._tell("exec.command", payload, start, self._end, summary=command, severity=severity)
+        self._tell("exec.command", payload, start, end, summary=command, severity=severity)
 
     def _close_block(self, end: int) -> None:
         """Texts and sums are known when something else begins; a command that never ended is only a start."""
+        self._tell_ended(end)
         block = self._block
-        text = "\n".join(_texts(block)).strip("\n")
+        text = "\n".join(_texts(block.lines)).strip("\n")
         if block.kind == b"user":
             self._said("message.user", "user", text, block.start, end)
         elif block.kind == b"codex":
@@ -264,8 +289,8 @@ def _rejected(line: bytes, offset: int, reason: str) -> RejectedLine:
     return RejectedLine(offset, len(line), reason)
 
 
-def _texts(block: _Block) -> list[str]:
-    return [line.decode("utf-8", "replace") for line in block.lines]
+def _texts(lines: list[bytes]) -> list[str]:
+    return [line.decode("utf-8", "replace") for line in lines]
 
 
 def _command_end(line: bytes) -> tuple[str, re.Match[str]] | None:

@@ -372,3 +372,85 @@ def test_lines_before_the_one_that_opens_the_session_are_rejected_with_the_reaso
 def test_a_fork_that_repeats_the_line_of_its_origin_stays_one_mission():
     data = session(line("session_meta", 1, id="origin"), event("user_message", 2, message="go"))
     assert {entry.mission_id for entry in entries_of(ADAPTER, data)} == {"s1"}
+
+
+def ends_of(data: bytes) -> list[dict[str, Any]]:
+    return [told for told in payloads(ADAPTER, data, "exec.command") if told["phase"] == "end"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Chunk ID: 1\nWall time: 0.5 seconds\nProcess exited with code 2\nOutput:\nno such\nOutput:\nfile",
+        "Exit code: 1\nWall time: 0.5 seconds\nOutput:\nno such\nOutput:\nfile",
+        json.dumps({"output": "no such\nOutput:\nfile", "metadata": {"exit_code": 127}}),
+        [{"type": "input_text", "text": "no such\nOutput:"}, {"type": "input_text", "text": "file"}],
+    ],
+)
+def test_the_output_is_what_the_tool_answered_and_nothing_of_the_program(output: Any):
+    (end,) = ends_of(session(calls("c1", 1, cmd="make"), answers("c1", 2, output)))
+    assert end["output"] == "no such\nOutput:\nfile"
+    assert end.get("error") in (None, "no such Output: file")
+
+
+def test_a_long_output_is_cut_and_has_a_digest():
+    (end,) = ends_of(session(calls("c1", 1, cmd="cat big"), answers("c1", 2, "Output:\n" + "y" * 9_000)))
+    assert (len(end["output"]), len(end["output_digest"])) == (2_000, 16)
+
+
+def test_a_command_that_was_left_running_answered_before_and_after():
+    head = "Wall time: 1.0 seconds\nProcess {} 1\nOutput:\n"
+    data = session(
+        calls("c1", 1, cmd="pytest"),
+        answers("c1", 2, head.format("running with session ID") + "collected 2\n"),
+        calls("c2", 3, "write_stdin", session_id=1, chars=""),
+        answers("c2", 9, head.format("exited with code") + "1 failed\n"),
+    )
+    told = {end["command"]: end["output"] for end in ends_of(data)}
+    assert told == {"pytest": "collected 2\n1 failed\n", "write_stdin": "1 failed\n"}
+
+
+def test_a_shell_keeps_what_it_was_given_beside_its_line():
+    (start,) = payloads(
+        ADAPTER, session(calls("c1", 1, cmd="ls", workdir="/srv", justification="look")), "exec.command"
+    )
+    assert (start["arguments"], start["description"]) == ({"workdir": "/srv"}, "look")
+
+
+def test_a_patch_names_every_file_that_it_is_for():
+    change = "@@\n" + "-old\n+new\n" * 200
+    patch = (
+        f"*** Begin Patch\n*** Update File: tide/moon.py\n*** Move to: tide/lunar.py\n{change}"
+        "*** Add File: tide/sun.py\n+1\n*** Delete File: old.py\n*** End Patch"
+    )
+    call = item("custom_tool_call", 1, call_id="c1", name="apply_patch", input=patch)
+    (start,) = payloads(ADAPTER, session(call), "exec.command")
+    assert start["arguments"]["paths"] == ["tide/moon.py", "tide/lunar.py", "tide/sun.py", "old.py"]
+    assert len(start["arguments"]["input"]) == 400
+    assert len(start["arguments_digest"]) == 16
+
+
+def test_what_agents_ask_of_each_other_names_both():
+    data = session(
+        event(
+            "collab_agent_spawn_end", 1, new_thread_id="t2", new_agent_nickname="Gull", prompt="count boats"
+        ),
+        item("agent_message", 2, author="Gull", recipient="Heron", content=[{"text": "go on"}]),
+        event("collab_agent_interaction_end", 3, prompt="nobody is named"),
+    )
+    assert payloads(ADAPTER, data, "run.sub_agent") == [
+        {"agent": "codex-cli", "to": "Gull", "agent_id": "t2", "text": "count boats"},
+        {"agent": "Gull", "to": "Heron", "text": "go on"},
+    ]
+
+
+def test_the_goal_that_was_set_is_the_goal_of_the_mission():
+    data = session(event("thread_goal_updated", 1, goal={"objective": "all tests pass"}))
+    assert payloads(ADAPTER, data, "mission.created")[0]["goal"] == "all tests pass"
+
+
+def test_a_sub_agent_speaks_under_its_name():
+    meta = line("session_meta", 0, id="s2", agent_nickname="Gull")
+    said = item("message", 1, role="assistant", content=[{"type": "output_text", "text": "two boats"}])
+    told = payloads(ADAPTER, lines([meta, CONTEXT, said]), "message.assistant")
+    assert told == [{"text": "two boats", "agent": "Gull"}]

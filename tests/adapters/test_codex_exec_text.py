@@ -90,7 +90,7 @@ def test_a_log_without_a_session_id_is_known_by_its_header():
 
 
 @pytest.mark.parametrize(
-    ("printed", "command", "exit_code", "elapsed_ms"),
+    ("printed", "command", "exit_code", "duration_ms"),
     [
         ("bash -lc 'ls -a' in /home/ada/lamp succeeded in 6ms:", "ls -a", 0, 6),
         ("bash -lc ls in /home/ada/lamp succeeded in 6ms:", "ls", 0, 6),
@@ -101,10 +101,10 @@ def test_a_log_without_a_session_id_is_known_by_its_header():
     ],
 )
 def test_a_command_is_told_with_its_exit_code_and_duration(
-    printed: str, command: str, exit_code: int, elapsed_ms: int
+    printed: str, command: str, exit_code: int, duration_ms: int
 ):
     (told,) = payloads(ADAPTER, log("exec", printed, "output"), "exec.command")
-    assert (told["command"], told["exit_code"], told["elapsed_ms"]) == (command, exit_code, elapsed_ms)
+    assert (told["command"], told["exit_code"], told["duration_ms"]) == (command, exit_code, duration_ms)
 
 
 def test_a_command_that_never_ended_is_a_start():
@@ -165,3 +165,35 @@ def test_a_log_that_stops_within_its_work_has_no_outcome():
 def test_a_very_long_line_takes_no_long_time():
     line = "bash -lc '" + "x in y exited succeeded in " * 40_000
     assert read(ADAPTER, log("exec", line, f"{line}' in /home/ada succeeded in 6ms:"))[1] == []
+
+
+def test_what_a_command_printed_is_kept_up_to_the_next_block():
+    data = log(
+        "exec",
+        "bash -lc 'cat lamp.py' in /home/ada succeeded in 6ms:",
+        "import day",
+        "",
+        "lamp = 1",
+        "",
+        "file update",
+        "M lamp.py",
+        "apply_patch(auto_approved=true) exited 1 in 5ms:",
+        "no such lines",
+        'tides.lookup({"day":"monday"}) success in 12ms:',
+        "low water",
+        "exec",
+        "bash -lc 'cat big' in /home/ada exited 3 in 6ms:",
+        *["y" * 100] * 100,
+    )
+    told = [
+        (end["command"], end["output"][:20], end.get("error"))
+        for end in payloads(ADAPTER, data, "exec.command")
+    ]
+    assert told == [
+        ("cat lamp.py", "import day\n\nlamp = 1", None),
+        ("apply_patch", "no such lines", "no such lines"),
+        ("tides.lookup", "low water", None),
+        ("cat big", "y" * 20, "y" * 100 + " " + "y" * 98 + "…"),
+    ]
+    last = payloads(ADAPTER, data, "exec.command")[-1]
+    assert (len(last["output"]), len(last["output_digest"])) == (2_000, 16)

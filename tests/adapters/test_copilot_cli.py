@@ -245,3 +245,34 @@ def test_an_abort_is_a_change_of_status():
 def test_lines_before_the_one_that_opens_the_session_are_rejected_with_the_reason():
     _, rejected = read(ADAPTER, lines([answered(1, "m1", 5), START]))
     assert ["session.start" in line.reason for line in rejected] == [True]
+
+
+def test_what_a_tool_answered_is_kept_of_failures_too():
+    long = "line\n" * 1_000
+    fine = session(
+        started(1, command="cat big", description="Show it"), completed(2, result={"content": long})
+    )
+    start, end = payloads(ADAPTER, fine, "exec.command")
+    assert (start["description"], "arguments" in start) == ("Show it", False)
+    assert (end["output"], len(end["output_digest"])) == (long[:1_999] + "…", 16)
+    failed = session(started(1, "view", path="a.py"), completed(2, success=False, error={"message": "gone"}))
+    assert payloads(ADAPTER, failed, "exec.command")[1]["output"] == "gone"
+
+
+def test_a_sub_agent_is_named_when_it_is_sent_out_and_when_it_speaks():
+    spoken = event(
+        "assistant.message", 3, messageId="m1", model="x", content="two pears", parentToolCallId="c1"
+    )
+    data = session(
+        started(1, "task", prompt="count the pears"),
+        event("subagent.started", 2, toolCallId="c1", agentName="explore"),
+        spoken,
+        answered(4, "m2", 5, "There are two pears."),
+    )
+    assert payloads(ADAPTER, data, "run.sub_agent") == [
+        {"agent": "copilot-cli", "to": "explore", "call_id": "c1"}
+    ]
+    assert payloads(ADAPTER, data, "message.assistant") == [
+        {"text": "two pears", "agent": "explore"},
+        {"text": "There are two pears."},
+    ]
