@@ -60,8 +60,14 @@ class Mission:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, or its beginning with a mark that more followed."""
-    return text if len(text) <= limit else text[: limit - 1] + _LATER
+    """The text, or its beginning with a mark that more followed.
+
+    A long limit is shared with the end of the text, where errors and exit words stand.
+    """
+    if len(text) <= limit:
+        return text
+    end = limit // 2 if limit >= TEXT_LIMIT else 0
+    return text[: limit - end - 1] + _LATER + text[len(text) - end :]
 
 
 def one_line(text: str) -> str:

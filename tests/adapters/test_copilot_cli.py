@@ -254,7 +254,7 @@ def test_what_a_tool_answered_is_kept_of_failures_too():
     )
     start, end = payloads(ADAPTER, fine, "exec.command")
     assert (start["description"], "arguments" in start) == ("Show it", False)
-    assert (end["output"], len(end["output_digest"])) == (long[:1_999] + "…", 16)
+    assert (end["output"], len(end["output_digest"])) == (long[:999] + "…" + long[-1_000:], 16)
     failed = session(started(1, "view", path="a.py"), completed(2, success=False, error={"message": "gone"}))
     assert payloads(ADAPTER, failed, "exec.command")[1]["output"] == "gone"
 
