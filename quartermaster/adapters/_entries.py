@@ -10,6 +10,8 @@ from quartermaster.core.journal import minted_id
 SUMMARY_LIMIT: Final = 200
 TEXT_LIMIT: Final = 2_000
 ARGUMENT_LIMIT: Final = 400
+_TOOL_LIMIT: Final = 200
+_NAME_LIMIT: Final = 200
 _DEPTH_LIMIT: Final = 16
 _LATER: Final = "…"
 
@@ -112,6 +114,12 @@ def arguments_digest(value: Any) -> str | None:
         return None
 
 
+def finish_reason_of(value: Any) -> str | None:
+    """Why a model stopped, as its provider names it; some list it for each of several answers."""
+    first = value[0] if isinstance(value, list) and value else value
+    return cut(first, _NAME_LIMIT) if isinstance(first, str) and first else None
+
+
 def kept_output(text: str | None) -> dict[str, Any]:
     """The `output` of a call for its entry, and where it was cut the `output_digest` of all of it."""
     if text is None:
@@ -126,16 +134,61 @@ def output_text(value: Any) -> str | None:
     """What a tool answered, as text: the texts of a list of parts, JSON of other values, None of nothing."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list) and value and all(map(_is_text_part, value)):
-        return "\n".join(part if isinstance(part, str) else part["text"] for part in value)
+    if isinstance(value, list) and all(map(_is_text_part, value)):
+        texts = [text for part in value if isinstance(text := _text_in(part), str)]
+        if texts:
+            return "\n".join(texts)
     try:
         return _encode(value).decode()
     except RecursionError:
         return None
 
 
+def arguments_beside(line: str, arguments: dict[str, Any], name: str = "command") -> dict[str, Any]:
+    """What a shell was given beside its command line, and where that is cut the digest of everything."""
+    told = kept_arguments({key: value for key, value in arguments.items() if key != name} or None)
+    if len(line) > TEXT_LIMIT:
+        told["arguments_digest"] = arguments_digest(arguments)
+    return told
+
+
+def declared_tools(*declarations: Any) -> list[str] | None:
+    """The names of tools in the order of their declaration, at most 200; None where none is declared.
+
+    A declaration is a list of names, of definitions with a name, or of what holds such definitions.
+    """
+    names: dict[str, None] = {}
+    for declaration in declarations:
+        for one in declaration if isinstance(declaration, list) else ():
+            names.update(dict.fromkeys(_tool_names(one)))
+    return list(names)[:_TOOL_LIMIT] or None
+
+
+def _tool_names(definition: Any) -> list[str]:
+    if isinstance(definition, str):
+        return [cut(definition, _NAME_LIMIT)] if definition else []
+    if not isinstance(definition, dict):
+        return []
+    several = definition.get("function_declarations") or definition.get("functionDeclarations")
+    if isinstance(several, list):
+        return [name for one in several if isinstance(one, dict) for name in _named(one)]
+    function = definition.get("function")
+    return _named(function if isinstance(function, dict) else definition)
+
+
+def _named(definition: dict[str, Any]) -> list[str]:
+    name = definition.get("name")
+    return [cut(name, _NAME_LIMIT)] if isinstance(name, str) and name else []
+
+
 def _is_text_part(part: Any) -> bool:
-    return isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("text"), str))
+    if isinstance(part, str):
+        return True
+    return isinstance(part, dict) and ("type" in part or part.keys() == {"text"})
+
+
+def _text_in(part: Any) -> Any:
+    return part if isinstance(part, str) else part.get("text")
 
 
 def _digest(data: bytes) -> str:

@@ -47,6 +47,8 @@ class Event(msgspec.Struct, gc=False):
     decision: Any = None
     approver: Any = None
     explanation: Any = None
+    agent: Any = None
+    tools: msgspec.Raw = _NOTHING
     message: Any = None
     limit: Any = None
     events: msgspec.Raw = _NOTHING
@@ -79,6 +81,10 @@ class Evaluation(NamedTuple):
     harness: str | None
 
 
+class Tool(msgspec.Struct, gc=False):
+    name: Any = None
+
+
 class Message(msgspec.Struct, gc=False):
     role: Any = None
     content: Any = None
@@ -107,6 +113,7 @@ class Span(NamedTuple):
 
 
 _decode_events = msgspec.json.Decoder(list[Event]).decode
+decode_tools = msgspec.json.Decoder(list[Tool]).decode
 decode_messages = msgspec.json.Decoder(list[Message]).decode
 decode_output = msgspec.json.Decoder(Output).decode
 decode_object = msgspec.json.Decoder(dict[str, Any]).decode

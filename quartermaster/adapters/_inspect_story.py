@@ -7,9 +7,18 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from quartermaster.adapters._documents import or_none
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    cut_arguments,
+    declared_tools,
+    finish_reason_of,
+    output_text,
+)
 from quartermaster.adapters._inspect_log import (
     DEPTH_LIMIT,
+    Choice,
     Evaluation,
     Event,
     Message,
@@ -24,6 +33,7 @@ from quartermaster.adapters._inspect_log import (
     decode_messages,
     decode_object,
     decode_output,
+    decode_tools,
     flattened,
     id_text,
     milliseconds_of,
@@ -68,6 +78,7 @@ class _Telling:
         self._exit_codes: dict[Any, list[Any]] = {}
         self._texts: dict[str, Any] | None = None
         self._limit_told = False
+        self._has_several_agents = False
 
     def entries(self) -> list[bytes]:
         began = next((at for event, _ in self._events if (at := local_instant(event.timestamp))), None)
@@ -83,8 +94,11 @@ class _Telling:
     def _facts(self, *, timed: bool) -> dict[str, Any]:
         evaluation, sample = self._evaluation, self._sample
         named = (evaluation.task, id_text(sample.id))
+        goal = self._attached(asked(sample.input))
         return {
-            "title": title_of(self._attached(asked(sample.input))),
+            "title": title_of(goal),
+            "goal": cut(goal, TEXT_LIMIT) if goal else None,
+            "tools": self._tools(),
             "task": "/".join(("inspect_ai", *named)) if all(named) else None,  # type: ignore[arg-type]
             "trial": count_of(sample.epoch),
             "agent": evaluation.agent,
@@ -94,6 +108,12 @@ class _Telling:
             "labels": self._labels() or None,
             "clock": None if timed else "ordinal",
         }
+
+    def _tools(self) -> list[str] | None:
+        """The tools that were offered to models, each offer read once."""
+        offers = {bytes(event.tools): None for event, _ in self._events if event.event == "model"}
+        tools = (tool for offer in offers for tool in or_none(decode_tools, offer) or [])
+        return declared_tools([tool.name for tool in tools])
 
     def _labels(self) -> dict[str, Any]:
         scores = self._sample.scores if isinstance(self._sample.scores, dict) else {}
@@ -121,6 +141,10 @@ class _Telling:
             if event.event == "span_begin" and type(event.id) is str
         }
         self._happened = []
+        agents = {
+            span.name for span in self._spans.values() if span.type == "agent" and type(span.name) is str
+        }
+        self._has_several_agents = len(agents) > 1
         steps: list[Any] = []
         instant = 0
         tools = ToolSpans(self._spans)
@@ -176,6 +200,13 @@ class _Telling:
             yield span_id, span
             span_id = span.parent
 
+    def _agent_of(self, event: Event) -> str | None:
+        """Who acts, where several agents do: the nearest one around an event."""
+        if not self._has_several_agents:
+            return None
+        around = (span.name for _, span in self._enclosing(event.span_id) if span.type == "agent")
+        return next((name for name in around if type(name) is str), None)
+
     def _tell_model(self, event: Event, key: str, by_verifier: bool) -> None:
         output = or_none(decode_output, event.output) or Output()
         model = text_or_none(event.model)
@@ -196,10 +227,12 @@ class _Telling:
             payload: dict[str, Any] = {"model": model, **counters_of(used), **more}
             self._story.tell("verifier.llm_call", payload, key, summary=model or "", actor="system")
             return
+        choice = output.choices[0] if output.choices else Choice()
+        agent = self._agent_of(event)
+        more |= {"finish_reason": finish_reason_of(choice.stop_reason), "agent": agent}
         self._story.model_call(key, model, used, **more)
-        said = output.choices[0].message if output.choices else None
-        if said is not None:
-            self._story.said(False, self._attached(text_of(said.content)), key)
+        if choice.message is not None:
+            self._story.said(False, self._attached(text_of(choice.message.content)), key, agent=agent)
 
     def _tell_tool(self, event: Event, call_id: str, by_verifier: bool) -> None:
         tool = text_or_none(event.function) or "tool"
@@ -207,7 +240,11 @@ class _Telling:
             payload = {"command": tool, "call_id": call_id, "arguments": cut_arguments(event.arguments)}
             self._story.tell("verifier.command", payload, call_id, summary=tool, actor="system")
             return
-        self._story.begin(call_id, tool, arguments_told(tool, event.arguments))
+        agent = self._agent_of(event)
+        self._story.begin(call_id, tool, arguments_told(tool, event.arguments), agent=agent)
+        if to := text_or_none(event.agent):
+            payload = {"agent": agent or self._evaluation.agent, "to": to}
+            self._story.tell("run.sub_agent", payload, call_id, summary=to)
 
     def _tell_tool_end(self, event: Event, call_id: str, place: Any, nanoseconds: int) -> None:
         error = event.error if isinstance(event.error, dict) else None
@@ -216,16 +253,25 @@ class _Telling:
             return
         codes = self._exit_codes.get(place, []) if event.function in _ONE_COMMAND else []
         code = codes[0] if len(codes) == 1 and type(codes[0]) is int else None
-        self._end(call_id, error, code, nanoseconds // 1_000_000)
+        result = or_none(msgspec.json.decode, event.result)
+        self._end(call_id, error, code, nanoseconds // 1_000_000, output_text(result))
 
     def _end(
-        self, call_id: str, error: dict[str, Any] | None, code: int | None, milliseconds: int | None
+        self,
+        call_id: str,
+        error: dict[str, Any] | None,
+        code: int | None,
+        milliseconds: int | None,
+        output: str | None,
     ) -> None:
+        """The end of a call; one that failed may have answered with nothing but its error."""
+        output = None if output is None else self._attached(output)
         words = None
         if error is not None:
             words = self._attached(text_or_none(error.get("message")) or str(error.get("type") or ""))
             code = code or None  # a tool that failed is no success because its command worked
-        self._story.end(call_id, exit_code=code, error=words, duration_ms=milliseconds)
+        output = output or words or output
+        self._story.end(call_id, exit_code=code, error=words, output=output, duration_ms=milliseconds)
 
     def _tell_refusal(self, call_id: str, tool: str, error: dict[str, Any]) -> None:
         if call_id in self._refused:
@@ -268,7 +314,9 @@ class _Telling:
         if event.action == "exec" and command and of_solver:
             call_id = f"sandbox {key}"
             self._story.begin(call_id, "shell", {"command": command})
-            self._story.end(call_id, exit_code=exit_code)
+            output = or_none(msgspec.json.decode, event.output)
+            told = self._attached(output) if isinstance(output, str) else None
+            self._story.end(call_id, exit_code=exit_code, output=told)
             return
         payload = {
             "cmd": [cut(command, TEXT_LIMIT)] if command else None,
@@ -315,7 +363,7 @@ class _Telling:
         if error and error.get("type") == "approval":
             self._tell_refusal(call_id, tool, error)
         else:
-            self._end(call_id, error, None, None)
+            self._end(call_id, error, None, None, output_text(message.content))
 
     def _tell_end(self) -> None:
         """The harness's word where it stopped the sample, and that of the first scorer."""
@@ -326,8 +374,12 @@ class _Telling:
         if error:
             payload = {"error": cut(text_or_none(error.get("message")) or "the sample failed", TEXT_LIMIT)}
             self._story.tell("run.failed", payload, "error", actor="system", severity="error")
+        output = or_none(decode_output, self._sample.output)
+        choice = output.choices[0] if output and output.choices else Choice()
+        if choice.message is not None:
+            self._story.concluded(self._attached(text_of(choice.message.content)))
         reward = reward_of(self._sample.scores)
-        finished = self._finished() if reward is None and not error and not limit else False
+        finished = choice.stop_reason == "stop" if reward is None and not error and not limit else False
         if error or limit or reward is not None or finished:
             solved = finished or (reward is not None and reward >= _SOLVED)
             self._story.goal("completed" if solved else "failed")
@@ -342,8 +394,3 @@ class _Telling:
             self._story.outcome("succeeded" if reward >= _SOLVED else "failed", "verifier", reward)
         elif finished:
             self._story.outcome("succeeded", "agent")
-
-    def _finished(self) -> bool:
-        """Whether the agent came to an end by itself, which is its own word and nobody else's."""
-        output = or_none(decode_output, self._sample.output)
-        return bool(output and output.choices and output.choices[0].stop_reason == "stop")

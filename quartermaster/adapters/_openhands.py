@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.adapters._chat import usage_of
-from quartermaster.adapters._entries import TEXT_LIMIT, cut
+from quartermaster.adapters._documents import or_none
+from quartermaster.adapters._entries import TEXT_LIMIT, cut, declared_tools, finish_reason_of
 from quartermaster.adapters._story import MINUTE, Story, cost_of, local_instant, text_of
 
 _COMMANDS: Final = frozenset(
@@ -39,6 +40,11 @@ class _Response(msgspec.Struct, gc=False):
     id: Any = None
     model: Any = None
     usage: Any = None
+    choices: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: Any = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -74,6 +80,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_choices: Final = msgspec.json.Decoder(list[_Choice]).decode
 
 
 class Events:
@@ -86,6 +93,8 @@ class Events:
         self._told: set[str] = set()
         self._spent = 0.0
         self._ended = False
+        self._delegates: list[str] = []
+        self._has_delegates = any(event.action == "delegate" for event in events)
         calls = sum(self._is_unnamed_reply(index) for index in range(len(events)))
         self._costs = costs if costs is not None and len(costs) == calls else []
         self._unnamed = 0
@@ -108,6 +117,27 @@ class Events:
         """The arguments of the system event, which name the agent and its version."""
         found = (_object(event.args) for event in self._events if event.action == "system")
         return next(found, {})
+
+    def tools(self) -> list[str] | None:
+        """The tools that the agent was given, and the actions by which their calls are told here."""
+        declared = declared_tools(self.system().get("tools"))
+        if declared is None:
+            return None
+        called = {
+            event.action: None
+            for event in self._events
+            if isinstance(event.action, str)
+            and event.action in _COMMANDS
+            and event.tool_call_metadata
+            and event.tool_call_metadata.function_name in declared
+        }
+        return declared_tools(declared, list(called))
+
+    def _agent(self) -> str | None:
+        """Who acts, in a run that hands parts of its task on."""
+        if self._delegates:
+            return self._delegates[-1]
+        return (_text(self.system().get("agent_class")) or "openhands") if self._has_delegates else None
 
     def model(self) -> str | None:
         """The model of the first call that names one."""
@@ -144,9 +174,9 @@ class Events:
         if self._is_asking(index):
             self._story.said(True, _said(event), key)
         elif event.action == "message":
-            self._story.said(False, _said(event), key)
+            self._story.said(False, _said(event), key, agent=self._agent())
         elif event.action in _REPLIES:
-            self._story.said(False, args.get("thought") or event.thought, key)
+            self._story.said(False, args.get("thought") or event.thought, key, agent=self._agent())
         if event.action == "finish":
             self._finish(args, event)
         elif event.action in _COMMANDS:
@@ -158,13 +188,19 @@ class Events:
             if self._is_unnamed_reply(index):
                 cost = self._costs[self._unnamed] if self._costs else None
                 self._unnamed += 1
-                self._story.model_call(key, None, usage_of(None, cost_of(cost)))
+                usage = usage_of(None, cost_of(cost))
+                self._story.model_call(key, None, usage, agent=self._agent())
             return
         response_key = response.id if isinstance(response.id, str) and response.id else key
         cost = self._spent_since(event)
         if response_key not in self._told:
             self._told.add(response_key)
-            self._story.model_call(response_key, response.model, usage_of(response.usage, cost))
+            choices = or_none(_decode_choices, response.choices)
+            more: dict[str, Any] = {
+                "finish_reason": finish_reason_of(choices[0].finish_reason) if choices else None
+            }
+            usage = usage_of(response.usage, cost)
+            self._story.model_call(response_key, response.model, usage, agent=self._agent(), **more)
 
     def _spent_since(self, event: Event) -> float | None:
         """The growth of the cost so far: what this call cost, where prices are known."""
@@ -177,11 +213,21 @@ class Events:
     def _begin(self, key: str, event: Event, args: dict[str, Any]) -> None:
         flat = {"command": event.command, "code": event.code, "path": event.path}
         given = args or {name: value for name, value in flat.items() if value is not None}
+        agent = self._agent()
         if event.action == "run":
-            self._story.begin(key, "run", {"command": given.get("command")})
+            self._story.begin(key, "run", {"command": given.get("command")}, agent=agent)
             return
         told = {name: given[name] for name in _ARGUMENTS if given.get(name) is not None}
-        self._story.begin(key, str(event.action), told or None)
+        self._story.begin(key, str(event.action), told or None, agent=agent)
+        if event.action == "delegate":
+            self._delegate(key, _text(given.get("agent")) or "delegate", agent, given.get("inputs"))
+
+    def _delegate(self, key: str, to: str, agent: str | None, inputs: Any) -> None:
+        """From here on until the delegate has answered it is the delegate who acts."""
+        told = _object(inputs).get("task")
+        text = cut(told, TEXT_LIMIT) if isinstance(told, str) else None
+        self._story.tell("run.sub_agent", {"agent": agent, "to": to, "text": text}, key, summary=to)
+        self._delegates.append(to)
 
     def _tell_observation(self, key: str, event: Event) -> None:
         if event.observation == "agent_state_changed":
@@ -191,6 +237,8 @@ class Events:
         if cause is None and event.source is None:
             cause = self._story.oldest_open()
         text = text_of(event.content)
+        if event.observation == "delegate" and self._delegates:
+            self._delegates.pop()
         if event.observation == "user_rejected" and cause is not None:
             told = {"decision": "deny", "credential_id": self._story.tool_of(cause), "call_id": cause}
             self._story.tell("keeper.decision", told, cause, summary=text, actor="user", severity="warn")
@@ -216,7 +264,7 @@ class Events:
             failed = not event.success
         else:
             failed = _FAILED.match(text) is not None
-        self._story.end(cause, exit_code=code, error=text if failed else None)
+        self._story.end(cause, exit_code=code, error=text if failed else None, output=text)
 
     def _tell_state(self, state: Any) -> None:
         status = _STATES.get(state) if isinstance(state, str) else None
@@ -232,7 +280,9 @@ class Events:
         done = args.get("task_completed")
         completed = done is None or done is True or (isinstance(done, str) and done.lower() == "true")
         self._ended = True
-        self._story.goal("completed" if completed else "failed", args.get("final_thought") or _said(event))
+        answer = args.get("final_thought") or _said(event)
+        self._story.concluded(answer, agent=self._agent())
+        self._story.goal("completed" if completed else "failed", answer)
         self._story.outcome("succeeded" if completed else "failed", "agent")
 
 
@@ -242,6 +292,10 @@ def _said(event: Event) -> str:
         if isinstance(text, str) and text:
             return text
     return ""
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _object(value: Any) -> dict[str, Any]:

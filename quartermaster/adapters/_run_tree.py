@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from quartermaster.adapters._entries import TEXT_LIMIT, cut
+from quartermaster.adapters._entries import TEXT_LIMIT, cut, finish_reason_of, output_text
 from quartermaster.adapters._story import Story, Usage, arguments_of, text_of
 
 _DEPTH_LIMIT: Final = 64
@@ -21,6 +21,12 @@ _SAID_IN: Final = (
     "content", "text", "output", "message", "messages", "parts", "choices", "candidates", "generations",
 )  # fmt: skip
 
+_STOPPED_IN: Final = ("finish_reason", "finishReason", "stop_reason")
+_ANSWERED_IN: Final = (
+    "choices", "candidates", "generations", "generation_info", "message", "kwargs", "response_metadata",
+    "messages",
+)  # fmt: skip
+
 Kind = Literal["model", "tool", "other"]
 
 
@@ -28,7 +34,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One run. Instants are nanoseconds since 1970, None where they are not known.
 
     `error` is None where nothing failed; a failure without words has an empty one. `said` is what a
-    model answered, `arguments` are those of a tool; `more` goes into the entry as it is.
+    model answered, `output` what a tool answered, `arguments` are those of a tool; `agent` is the agent
+    that this run is. `more` goes into the entry as it is.
     """
 
     id: str
@@ -42,6 +49,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: Usage = Usage()
     arguments: Any = None
     said: str | None = None
+    output: str | None = None
+    agent: str | None = None
     more: dict[str, Any] = {}
 
     @property
@@ -57,8 +66,13 @@ class _Moment(NamedTuple):
     order: int
 
 
-Beside = tuple[int, str, dict[str, Any]]
-"""Something that is no run: its instant, its entry type and its payload."""
+class Beside(NamedTuple):
+    """Something that is no run."""
+
+    instant: int
+    entry_type: str
+    payload: dict[str, Any]
+    severity: str = "warn"
 
 
 class RunTree:
@@ -71,6 +85,7 @@ class RunTree:
         self._around_calls = {
             around.id for run in self.runs if run.kind == "model" for around in self._models_around(run)
         }
+        self._has_several_agents = len({run.agent for run in self.runs if run.agent}) > 1
 
     def began(self) -> int | None:
         """When the first run began."""
@@ -93,15 +108,18 @@ class RunTree:
             if run.kind == "tool" and (run.ended is not None or run.error is not None):
                 ended = _Moment(max(run.ended or began, began), True, order)
                 moments.append((ended, partial(_tell_tool_end, story, run)))
-        for order, (instant, entry_type, payload) in enumerate(beside, start=len(self.runs)):
-            told = partial(story.tell, entry_type, payload, actor="system", severity="warn")
-            moments.append((_Moment(instant, False, order), told))
+        for order, one in enumerate(beside, start=len(self.runs)):
+            told = partial(story.tell, one.entry_type, one.payload, actor="system", severity=one.severity)
+            moments.append((_Moment(one.instant, False, order), told))
         for moment, tell in sorted(moments, key=lambda one: one[0]):
             story.at(moment.instant)
             tell()
 
-    def tell_end(self, story: Story) -> None:
-        """How the roots ended, which is the program's own word; nothing where one has not ended."""
+    def tell_end(self, story: Story, answer: str | None = None) -> None:
+        """How the roots ended, which is the program's own word; nothing where one has not ended.
+
+        `answer` is what the whole trace answered.
+        """
         story.at(max((run.ended or run.began or 0 for run in self.runs), default=0))
         roots = self.roots()
         failed = next((run for run in roots if run.error is not None), None)
@@ -109,14 +127,24 @@ class RunTree:
             story.goal("failed", failed.error)
             story.outcome("failed", "agent")
         elif roots and all(run.ended is not None for run in roots):
-            story.goal("completed")
+            story.concluded(answer)
+            story.goal("completed", answer)
             story.outcome("succeeded", "agent")
 
     def _tell_begin(self, story: Story, run: Run) -> None:
         if run.kind == "tool":
-            story.begin(run.id, run.name, run.arguments)
+            story.begin(run.id, run.name, run.arguments, agent=self._agent_of(run))
         elif run.kind == "model":
             self._tell_model(story, run)
+        elif run.agent and self._has_several_agents:
+            self._tell_sub_agent(story, run, run.agent)
+
+    def _tell_sub_agent(self, story: Story, run: Run, agent: str) -> None:
+        """An agent that works for another one."""
+        around = self._by_id.get(run.parent or "")
+        by = self._agent_of(around) if around else None
+        if by is not None and by != agent:
+            story.tell("run.sub_agent", {"agent": by, "to": agent}, run.id, summary=agent)
 
     def _tell_model(self, story: Story, run: Run) -> None:
         """The same entry in whatever way: what is inside of a run may come with a later export."""
@@ -128,10 +156,20 @@ class RunTree:
             story.tell("run.api_error", payload, run.id, **about)
             return
         entry_type = "span.model" if repeats else "llm.call"
-        more = {"duration_ms": run.milliseconds, **run.more}
+        agent = self._agent_of(run)
+        more = {"duration_ms": run.milliseconds, "agent": agent, **run.more}
         story.model_call(run.id, run.model, run.usage, entry_type=entry_type, **more)
         if not repeats:
-            story.said(False, run.said, run.id)
+            story.said(False, run.said, run.id, agent=agent)
+
+    def _agent_of(self, run: Run) -> str | None:
+        """Who acts in a run, where several agents do: the nearest agent around it."""
+        around: Run | None = run if self._has_several_agents else None
+        for _ in range(_DEPTH_LIMIT):
+            if around is None or around.agent:
+                return around.agent if around else None
+            around = self._by_id.get(around.parent or "")
+        return None
 
     def _is_call(self, run: Run) -> bool:
         return run.kind == "model" and run.id not in self._around_calls
@@ -148,12 +186,14 @@ class RunTree:
 
 
 def _tell_tool_end(story: Story, run: Run) -> None:
-    story.end(run.id, error=run.error, duration_ms=run.milliseconds)
+    output = run.output or run.error or run.output  # a failure may have answered with nothing but its error
+    story.end(run.id, error=run.error, output=output, duration_ms=run.milliseconds)
 
 
 def decoded_twice(value: Any) -> Any:
     """A value that may be written as JSON in a text, or as a text of such a text."""
-    return arguments_of(arguments_of(value))
+    once = arguments_of(value)
+    return once if once is value else arguments_of(once)
 
 
 def asked_in(value: Any) -> str | None:
@@ -164,6 +204,37 @@ def asked_in(value: Any) -> str | None:
 def said_in(value: Any) -> str | None:
     """What a model answered, wherever an output holds it."""
     return _text_in(decoded_twice(value), _SAID_IN, "assistant", 0)
+
+
+def answered_in(value: Any) -> str | None:
+    """What a tool answered, as text; of a message that carries it, the content alone."""
+    message = decoded_twice(value)
+    if (
+        isinstance(message, dict)
+        and "content" in message
+        and "tool" in (message.get("type"), message.get("role"))
+    ):
+        return output_text(message["content"])
+    return output_text(value)
+
+
+def stopped_in(value: Any) -> str | None:
+    """Why a model stopped, wherever an output holds it."""
+    return _reason_in(decoded_twice(value), 0)
+
+
+def _reason_in(value: Any, depth: int) -> str | None:
+    if depth > 8:
+        return None
+    if isinstance(value, list):
+        return next((reason for one in reversed(value) if (reason := _reason_in(one, depth + 1))), None)
+    if not isinstance(value, dict):
+        return None
+    for name in _STOPPED_IN:
+        if reason := finish_reason_of(value.get(name)):
+            return reason
+    found = (_reason_in(value[name], depth + 1) for name in _ANSWERED_IN if name in value)
+    return next((reason for reason in found if reason), None)
 
 
 def _text_in(value: Any, names: tuple[str, ...], role: str, depth: int) -> str | None:

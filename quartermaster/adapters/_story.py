@@ -11,7 +11,7 @@ from quartermaster.adapters import _json as json
 from quartermaster.adapters._entries import (
     TEXT_LIMIT,
     Mission,
-    arguments_digest,
+    arguments_beside,
     cut,
     kept_arguments,
     kept_output,
@@ -65,6 +65,7 @@ class Story:
         self._written_second = ""
         self._told: dict[tuple[str, ...], int] = {}
         self._open: dict[str, list[_Call]] = {}
+        self._last_said = ""
 
     def at(self, instant: int) -> None:
         """The time of what is told from here on; time does not go back."""
@@ -102,8 +103,15 @@ class Story:
         if not isinstance(text, str) or not text.strip():
             return
         entry_type, actor = ("message.user", "user") if by_user else ("message.assistant", "agent")
+        if not by_user:
+            self._last_said = text
         payload = {"text": cut(text, TEXT_LIMIT), "agent": agent, **more}
         self.tell(entry_type, payload, key, summary=text, actor=actor)
+
+    def concluded(self, text: Any, key: str = "final", *, agent: str | None = None) -> None:
+        """The agent's final answer, where it stands beside the conversation and was not said there."""
+        if isinstance(text, str) and text.strip() != self._last_said.strip():
+            self.said(False, text, key, agent=agent)
 
     def model_call(
         self,
@@ -129,13 +137,19 @@ class Story:
         }
         self.tell(entry_type, payload, key, summary=name or "model call", known_as="llm.call")
 
-    def begin(self, recorded_id: str, tool: str, arguments: Any = None) -> None:
-        """The start of a command; the command line of a shell is its name and no argument beside."""
+    def begin(
+        self, recorded_id: str, tool: str, arguments: Any = None, *, agent: str | None = None, **more: Any
+    ) -> None:
+        """The start of a command; the command line of a shell is its name and no argument beside.
+
+        `agent` is who calls, among several; `more` goes into the entry as it is.
+        """
         line = _command_line(tool, arguments)
         call_id = "~".join((recorded_id, *self._again("call", recorded_id)))
         call = _Call(call_id, cut(line, TEXT_LIMIT) if line else tool, tool if line else None)
         self._open.setdefault(recorded_id, []).append(call)
-        payload = call.told("start") | (_beside(line, arguments) if line else kept_arguments(arguments))
+        kept = arguments_beside(line, arguments) if line else kept_arguments(arguments)
+        payload = call.told("start") | kept | {"agent": agent, **more}
         self.tell("exec.command", payload, "start", call.id, summary=call.command)
 
     def end(
@@ -169,6 +183,10 @@ class Story:
     def is_open(self, recorded_id: str) -> bool:
         """Whether a command of this id waits for its end."""
         return recorded_id in self._open
+
+    def only_one_is_open(self) -> bool:
+        """Whether just one command waits for its end."""
+        return len(self._open) == 1 and len(next(iter(self._open.values()))) == 1
 
     def tool_of(self, recorded_id: str) -> str | None:
         """The tool of the command of this id that waits for its end."""
@@ -281,11 +299,3 @@ def _command_line(tool: str, arguments: Any) -> str | None:
         return None
     command = arguments.get("command") if isinstance(arguments, dict) else None
     return command if isinstance(command, str) and command else None
-
-
-def _beside(line: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a shell beside its command line, and the digest of all where the line is cut."""
-    told = kept_arguments({name: value for name, value in arguments.items() if name != "command"} or None)
-    if len(line) > TEXT_LIMIT:
-        told["arguments_digest"] = arguments_digest(arguments)
-    return told

@@ -17,6 +17,7 @@ _THOUGHT: Final = re.compile(r"(.+?) \(thought\)$")
 _ASIDE: Final = re.compile(r"(.+?) \((?!thought|->)[^)]*\)$")
 _NOTED: Final = re.compile(r"Next speaker|Stalled\.|Request satisfied\.|Replan counter|Agent is stuck")
 _SATISFIED: Final = "Request satisfied."
+_ANSWER: Final = "FINAL ANSWER:"
 _CODE: Final = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 _USERS: Final = frozenset({"human", "user"})
 _PROXY: Final = re.compile(r"proxy|chat_manager", re.IGNORECASE)
@@ -37,7 +38,7 @@ class TeamTalk:
         self._index += 1
         self._story.at((self._index + 2) * MINUTE)
         if asks or speaker.lower() in _USERS or _PROXY.search(speaker):
-            self._story.said(True, text, str(self._index), speaker=speaker, step=self._index)
+            self._say(speaker, text, by_user=True)
         elif executed := _EXECUTED.match(text):
             self._executed(speaker, int(executed[1]), text[executed.end() :])
         elif text.startswith(_NOTHING_TO_EXECUTE):
@@ -50,8 +51,11 @@ class TeamTalk:
         if handed_on := _HANDED_ON.match(speaker):
             self._assign(handed_on[1], handed_on[2], text)
             return
-        if _ASIDE.match(speaker):
-            self._noted(speaker, text)
+        if aside := _ASIDE.match(speaker):
+            if _ANSWER in text:
+                self._say(aside[1], text)
+            else:
+                self._noted(speaker, text)
             return
         thought = _THOUGHT.match(speaker)
         if thought and _NOTED.match(text):
@@ -60,24 +64,31 @@ class TeamTalk:
             return
         agent = thought[1] if thought else speaker
         self._story.model_call(str(self._index), agent=agent)
-        self._story.said(False, text, str(self._index), speaker=agent, step=self._index)
+        self._say(agent, text)
         assignment = None if thought else self._assigned.pop(agent, None)
         if assignment is not None:
             self._story.tell(
                 "assignment.completed", {"assignment_id": assignment, "target": agent}, assignment
             )
 
+    def _say(self, speaker: str, text: str, *, by_user: bool = False) -> None:
+        told = {"speaker": speaker, "step": self._index}
+        self._story.said(by_user, text, str(self._index), agent=speaker, **told)
+
     def _assign(self, by: str, target: str, text: str) -> None:
         assignment = self._assigned[target] = str(self._index)
-        told = {"assignment_id": assignment, "target": target, "by": by, "text": cut(text, TEXT_LIMIT)}
+        told = {"assignment_id": assignment, "target": target, "by": by, "agent": by, "to": target}
+        told["text"] = cut(text, TEXT_LIMIT)
         self._story.tell("assignment.created", told | {"step": self._index}, assignment, summary=text)
 
     def _executed(self, speaker: str, exit_code: int, output: str) -> None:
         key = str(self._index)
         code = _CODE.search(self._before)
-        self._story.begin(key, speaker, {"code": code[1]} if code else None)
-        self._story.end(key, exit_code=exit_code, error=output if exit_code else None)
+        arguments = {"code": code[1]} if code else None
+        self._story.begin(key, speaker, arguments, agent=speaker, step=self._index)
+        self._story.end(key, exit_code=exit_code, error=output if exit_code else None, output=output)
 
     def _noted(self, speaker: str, text: str) -> None:
         told: dict[str, Any] = {"text": cut(text, TEXT_LIMIT), "speaker": speaker, "step": self._index}
+        told["agent"] = speaker
         self._story.tell("run.note", told, str(self._index), summary=text, actor="system")

@@ -22,7 +22,7 @@ from quartermaster.adapters._chat import (
     speaks_mini,
 )
 from quartermaster.adapters._documents import is_cut, members_by_name, read_list, read_object, records_of
-from quartermaster.adapters._entries import Mission
+from quartermaster.adapters._entries import Mission, declared_tools, output_text
 from quartermaster.adapters._story import MINUTE, Story, arguments_of, text_of, title_of
 from quartermaster.adapters._team import TeamTalk
 
@@ -54,6 +54,8 @@ _BESIDE_MESSAGES: Final = frozenset(
 class _Document(msgspec.Struct, gc=False):
     messages: list[Message] = []
     model: Any = None
+    tools: Any = None
+    functions: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Document)
@@ -81,16 +83,17 @@ class ChatMessages:
         start = json.start_of(document)
         if document[start : start + 1] == b"[":
             messages, rejected = read_list(document, decode_message)
-            model = None
+            read = _Document(messages)
         else:
-            read, rejected = read_object(document, _decoder, {"messages": decode_message})
-            messages, model = ([], None) if read is None else (read.messages, read.model)
-        entries = [] if is_cut(document, rejected) else _entries_of(messages, model)
+            found, rejected = read_object(document, _decoder, {"messages": decode_message})
+            read = found or _Document()
+        entries = [] if is_cut(document, rejected) else _entries_of(read)
         return records_of(document, entries, rejected, "the conversation has no messages with a role")
 
 
-def _entries_of(messages: list[Message], model: Any) -> list[bytes]:
-    messages = [message for message in messages if isinstance(message.role, str)]
+def _entries_of(document: _Document) -> list[bytes]:
+    model = document.model
+    messages = [message for message in document.messages if isinstance(message.role, str)]
     if not messages:
         return []
     team = any(message.role not in _CHAT_ROLES for message in messages)
@@ -104,6 +107,7 @@ def _entries_of(messages: list[Message], model: Any) -> list[bytes]:
             if any(one.role.startswith("Orchestrator (") for one in messages)
             else None,
             "model": model if isinstance(model, str) and model else None,
+            "tools": declared_tools(document.tools, document.functions),
             "clock": "ordinal",
         }
     )
@@ -137,13 +141,14 @@ class _Chat:
                 self._tell_reply(str(index), message)
             elif message.role in ("tool", "function"):
                 named = message.tool_call_id or message.name
-                self._tell_result(named, text_of(message.content), None)
+                self._tell_result(named, output_text(message.content), None)
             elif message.role in ("user", "human"):
                 self._tell_user(str(index), message)
 
     def _tell_reply(self, key: str, message: Message) -> None:
-        self._story.model_call(key, self._model)
-        self._story.said(False, text_of(message.content), key)
+        agent = message.name if isinstance(message.name, str) and message.name else None
+        self._story.model_call(key, self._model, agent=agent)
+        self._story.said(False, text_of(message.content), key, agent=agent)
         for number, (tool, arguments, call_id) in enumerate(calls_of(message)):
             self._story.begin(call_id or f"{key}.{number}", tool, arguments_of(arguments))
         for number, block in enumerate(_blocks(message.content, "tool_use")):
@@ -157,21 +162,21 @@ class _Chat:
             failed = block.get("is_error")
             self._tell_result(
                 block.get("tool_use_id"),
-                text_of(block.get("content")),
+                output_text(block.get("content")),
                 failed if type(failed) is bool else False,
             )
         self._story.said(True, text_of(message.content), key)
 
-    def _tell_result(self, answered: Any, text: str, failed: bool | None) -> None:
+    def _tell_result(self, answered: Any, text: str | None, failed: bool | None) -> None:
         """The end of the call with this id, else of the oldest open one: ids may be missing."""
         if failed is None:
-            failed = _FAILED.match(text) is not None
-        error = text if failed else None
-        if isinstance(answered, str) and self._story.end(answered, error=error):
+            failed = text is not None and _FAILED.match(text) is not None
+        error = text or "" if failed else None
+        if isinstance(answered, str) and self._story.end(answered, error=error, output=text):
             return
         waiting = self._story.oldest_open()
         if waiting is not None:
-            self._story.end(waiting, error=error)
+            self._story.end(waiting, error=error, output=text)
 
 
 def _blocks(content: Any, kind: str) -> list[dict[str, Any]]:

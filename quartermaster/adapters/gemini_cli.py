@@ -14,7 +14,16 @@ import msgspec
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._documents import read_object, records_of
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    arguments_beside,
+    cut,
+    kept_arguments,
+    kept_output,
+    one_line,
+    output_text,
+)
 from quartermaster.adapters._lines import is_id, or_none, text_or_none, time_or_none
 from quartermaster.adapters._session_log import SessionLog
 
@@ -56,6 +65,7 @@ class ToolCall(msgspec.Struct, gc=False):
     timestamp: Any = None
     args: msgspec.Raw = _NOTHING
     result: msgspec.Raw = _NOTHING
+    result_display: msgspec.Raw = msgspec.field(default=_NOTHING, name="resultDisplay")
 
 
 class Chat(msgspec.Struct, gc=False):
@@ -131,8 +141,10 @@ class _Session:
         told = cut(command, TEXT_LIMIT) if is_shell and isinstance(command, str) else call.name
         text = _result_text(call.result)
         payload = {"command": told, "tool": call.name if is_shell else None, "call_id": call_id}
-        if not is_shell:
-            payload["arguments"] = cut_arguments(arguments)
+        if is_shell and isinstance(command, str) and isinstance(arguments, dict):
+            payload |= arguments_beside(command, arguments)
+        else:
+            payload |= kept_arguments(arguments)
         if call.status == "cancelled":
             self._cancelled(call, payload, text)
             return
@@ -142,6 +154,7 @@ class _Session:
         codes = _EXIT_CODE.findall(text) if is_shell else []
         exit_code = int(codes[-1]) if codes else int(call.status == "error")
         payload |= {"exit_code": exit_code, "error": one_line(text) or None if exit_code else None}
+        payload |= kept_output(text or output_text(json.decoded_or_none(call.result_display)))
         severity = "warn" if exit_code else "info"
         self.log.tell("exec.command", payload, call_id, summary=told, severity=severity)
 

@@ -14,7 +14,7 @@ import msgspec
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._documents import members_by_name, read_object, records_of
-from quartermaster.adapters._entries import Mission
+from quartermaster.adapters._entries import Mission, declared_tools, output_text
 from quartermaster.adapters._story import (
     MINUTE,
     Story,
@@ -46,6 +46,7 @@ class _Agent(msgspec.Struct, gc=False):
     name: Any = None
     version: Any = None
     model_name: Any = None
+    tool_definitions: Any = None
     extra: Any = None
 
 
@@ -136,6 +137,7 @@ class _Part:
         key = minted_id("harbor_atif", _text(self._agent.name) or "", _CONTINUED.sub("", session))[2:]
         self._story = Story(Mission("harbor_atif", f"atif_{key}"))
         self._finished = False
+        self._answer: Any = None
 
     def entries(self) -> list[bytes]:
         if not self._steps or not isinstance(self._document.session_id, str):
@@ -148,7 +150,8 @@ class _Part:
             if step.is_copied_context is not True:
                 self._tell(f"{self._part}.{_step_key(step, index)}", step)
         if self._finished:
-            story.goal("completed")
+            story.concluded(self._answer)
+            story.goal("completed", self._answer)
             story.outcome("succeeded", "agent")
         self._tell_totals()
         return story.entries
@@ -169,6 +172,7 @@ class _Part:
             "model": _text(self._agent.model_name)
             or next((model for step in self._steps if (model := _text(step.model_name))), None),
             "version": _text(self._agent.version),
+            "tools": declared_tools(self._agent.tool_definitions),
             "labels": {"schema_version": version} if version else None,
             "clock": None if self._timed else "ordinal",
         }
@@ -196,17 +200,17 @@ class _Part:
         for result in results or ():
             self._end(result)
         if step.tool_calls is None and results:
-            while (waiting := self._story.oldest_open()) is not None:
-                self._story.end(waiting)
+            self._end_all(results)
 
     def _begin(self, key: str, call: _Call) -> None:
         tool = _text(call.function_name)
         if tool is None:
             return
+        arguments = arguments_of(call.arguments)
         if tool in _FINISHES:
             self._finished = True
+            self._answer = arguments.get("message") if isinstance(arguments, dict) else None
             return
-        arguments = arguments_of(call.arguments)
         typed = arguments.get("keystrokes") if isinstance(arguments, dict) else None
         if isinstance(typed, str):
             tool, arguments = "terminal", {"command": typed.strip()}
@@ -233,11 +237,19 @@ class _Part:
         answered = _text(result.source_call_id)
         if answered is None or not self._story.is_open(answered):
             return
-        text = text_of(result.content)
+        text = output_text(result.content) or ""
         codes = _EXIT_CODE.findall(text[:_TAIL]) or _EXIT_CODE.findall(text[-_TAIL:])
         code = int(codes[-1][0] or codes[-1][1]) if codes else None
         failed = code != 0 if code is not None else _FAILED.match(text) is not None
-        self._story.end(answered, exit_code=code, error=text if failed else None)
+        output = None if result.content is None else text
+        self._story.end(answered, exit_code=code, error=text if failed else None, output=output)
+
+    def _end_all(self, results: list[_Result]) -> None:
+        """The end of commands typed into one terminal; what it shows comes after the last of them."""
+        shown = [text for one in results if (text := output_text(one.content)) is not None]
+        while (waiting := self._story.oldest_open()) is not None:
+            told = shown and self._story.only_one_is_open()
+            self._story.end(waiting, output="\n".join(shown) if told else None)
 
     def _tell_totals(self) -> None:
         totals = _converted(self._document.final_metrics, _Metrics)

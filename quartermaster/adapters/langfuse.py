@@ -12,11 +12,35 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name, read_object
-from quartermaster.adapters._entries import Mission, cut_arguments
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    cut_arguments,
+    declared_tools,
+    finish_reason_of,
+)
 from quartermaster.adapters._json import members, value_end
 from quartermaster.adapters._lines import is_id, text_or_none
-from quartermaster.adapters._run_tree import Run, RunTree, asked_in, decoded_twice, said_in
-from quartermaster.adapters._story import Story, Usage, cost_of, count_of, fresh_of, local_instant, title_of
+from quartermaster.adapters._run_tree import (
+    Run,
+    RunTree,
+    answered_in,
+    asked_in,
+    decoded_twice,
+    said_in,
+    stopped_in,
+)
+from quartermaster.adapters._story import (
+    Story,
+    Usage,
+    arguments_of,
+    cost_of,
+    count_of,
+    fresh_of,
+    local_instant,
+    title_of,
+)
 from quartermaster.core.journal import minted_id
 
 _CACHE_READ: Final = (
@@ -27,6 +51,9 @@ _REASONING: Final = (
     "output_reasoning", "completion_details.reasoning", "output_reasoning_tokens", "reasoning_tokens",
 )  # fmt: skip
 _TOOL_NAMES: Final = ("gen_ai.tool.name", "tool.name", "ai.toolCall.name")
+_FINISH_REASONS: Final = (
+    "gen_ai.response.finish_reasons", "ai.response.finishReason", "gen_ai.completion.0.finish_reason",
+)  # fmt: skip
 _TOOL_PREFIX: Final = re.compile(r"(?:execute_tool|running tool:) ")
 _RANDOM: Final = re.compile(r" ?\[?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\]?")
 _ORIGINS: Final = {"EVAL": "judge", "ANNOTATION": "human", "API": "api"}
@@ -50,6 +77,8 @@ class _Observation(msgspec.Struct, rename="camel", gc=False):
     input: Any = None
     output: Any = None
     metadata: Any = None
+    model_parameters: Any = None
+    tool_definitions: Any = None
 
 
 class _Trace(msgspec.Struct, rename="camel", gc=False):
@@ -57,6 +86,7 @@ class _Trace(msgspec.Struct, rename="camel", gc=False):
     name: Any = None
     timestamp: Any = None
     input: Any = None
+    output: Any = None
     session_id: Any = None
     release: Any = None
     version: Any = None
@@ -128,7 +158,7 @@ def _entries_of(trace: _Trace, observations: list[_Observation]) -> list[bytes]:
     story.created(_facts(trace, tree, observations, asked))
     story.said(True, asked, "asked")
     tree.tell(story)
-    tree.tell_end(story)
+    tree.tell_end(story, said_in(trace.output))
     return story.entries
 
 
@@ -155,6 +185,8 @@ def _facts(
     name = text_or_none(trace.name)
     return {
         "title": title_of(asked) or name,
+        "goal": cut(asked, TEXT_LIMIT) if asked else None,
+        "tools": _tools(observations),
         "agent": _agent(observations) or _steady(name),
         "model": tree.model(),
         "version": text_or_none(trace.release) or text_or_none(trace.version),
@@ -202,15 +234,41 @@ def _run(one: _Observation) -> Run:
     known: dict[str, Any] = {"id": one.id, "parent": parent, "began": began, "ended": ended, "error": error}
     if one.type == "GENERATION":
         usage, total = _usage(one)
-        more = {} if total is None else {"total_tokens": total}
+        answer = decoded_twice(one.output)
+        more = {"total_tokens": total, "finish_reason": _finish_reason(one, answer)}
         model = text_or_none(one.model)
         return Run(
-            kind="model", name=name, model=model, usage=usage, said=said_in(one.output), more=more, **known
+            kind="model", name=name, model=model, usage=usage, said=said_in(answer), more=more, **known
         )
     tool = _tool(one, name)
     if tool:
-        return Run(kind="tool", name=tool, arguments=decoded_twice(one.input), **known)
-    return Run(kind="other", name=name, **known)
+        arguments, output = decoded_twice(one.input), answered_in(one.output)
+        return Run(kind="tool", name=tool, arguments=arguments, output=output, **known)
+    return Run(kind="other", name=name, agent=_agent_that_is(one, parent), **known)
+
+
+def _agent_that_is(one: _Observation, parent: str | None) -> str | None:
+    """The agent that an observation is; a trace's root may only be called one."""
+    named = text_or_none(_attributes(one).get("gen_ai.agent.name"))
+    return _steady(named or (text_or_none(one.name) if one.type == "AGENT" and parent else None))
+
+
+def _finish_reason(one: _Observation, answer: Any) -> str | None:
+    reason = stopped_in(answer) if isinstance(answer, dict | list) else None
+    if reason is not None:
+        return reason
+    attributes = _attributes(one)
+    told = (finish_reason_of(arguments_of(attributes.get(name))) for name in _FINISH_REASONS)
+    return next((reason for reason in told if reason), None)
+
+
+def _tools(observations: list[_Observation]) -> list[str] | None:
+    """The tools that were offered to models."""
+    offered: list[Any] = []
+    for one in observations:
+        parameters = one.model_parameters if isinstance(one.model_parameters, dict) else {}
+        offered += [decoded_twice(told) for told in (one.tool_definitions, parameters.get("tools")) if told]
+    return declared_tools(*offered)
 
 
 def _tool(one: _Observation, name: str) -> str | None:

@@ -18,9 +18,9 @@ from quartermaster.adapters._documents import (
     or_none,
     read_object,
 )
-from quartermaster.adapters._entries import Mission, cut_arguments
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, declared_tools
 from quartermaster.adapters._lines import is_id, read_objects, text_or_none
-from quartermaster.adapters._run_tree import Run, RunTree, asked_in, said_in
+from quartermaster.adapters._run_tree import Run, RunTree, answered_in, asked_in, said_in, stopped_in
 from quartermaster.adapters._story import Story, Usage, cost_of, count_of, fresh_of, local_instant, title_of
 from quartermaster.core.journal import minted_id
 
@@ -145,11 +145,11 @@ def _entries_of(trace_id: str, runs: list[_Run]) -> list[bytes]:
     story.at(tree.began() or 0)
     root = next((run for run in runs if run.id == trace_id or run.parent_run_id is None), None)
     asked = asked_in(root.inputs) if root else None
-    story.created(_facts(root or _Run(), tree, asked))
+    story.created(_facts(root or _Run(), tree, asked) | {"tools": _tools(runs)})
     story.said(True, asked, "asked")
     tree.tell(story)
     if root is not None:
-        tree.tell_end(story)
+        tree.tell_end(story, said_in(root.outputs))
     return story.entries
 
 
@@ -162,6 +162,7 @@ def _facts(root: _Run, tree: RunTree, asked: str | None) -> dict[str, Any]:
     example = text_or_none(root.reference_example_id)
     return {
         "title": title_of(asked) or text_or_none(root.name),
+        "goal": cut(asked, TEXT_LIMIT) if asked else None,
         "task": f"langsmith/{example}" if example else None,
         "agent": text_or_none(root.name),
         "model": tree.model(),
@@ -198,12 +199,29 @@ def _told(run: _Run) -> Run:
         "began": _instant(run.start_time),
         "ended": _instant(run.end_time),
         "error": error,
+        "agent": text_or_none(_metadata(run).get("lc_agent_name")),
     }
     if run.run_type in _MODEL_TYPES:
-        return Run(kind="model", model=_model(run), usage=_usage(run), said=said_in(run.outputs), **known)
+        answer: dict[str, Any] = {
+            "said": said_in(run.outputs),
+            "more": {"finish_reason": stopped_in(run.outputs)},
+        }
+        return Run(kind="model", model=_model(run), usage=_usage(run), **answer, **known)
     if run.run_type == "tool":
-        return Run(kind="tool", arguments=run.inputs, **known)
+        return Run(kind="tool", arguments=run.inputs, output=_tool_output(run.outputs), **known)
     return Run(kind="other", **known)
+
+
+def _tool_output(outputs: Any) -> str | None:
+    """What a tool answered, which runs carry as their one `output`."""
+    alone = isinstance(outputs, dict) and outputs.keys() == {"output"}
+    return answered_in(outputs["output"] if alone else outputs)
+
+
+def _tools(runs: list[_Run]) -> list[str] | None:
+    """The tools that were offered to models."""
+    offered = (_object(_object(run.extra).get("invocation_params")).get("tools") for run in runs)
+    return declared_tools(*offered)
 
 
 def _instant(value: Any) -> int | None:

@@ -13,7 +13,7 @@ import msgspec
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._documents import each_of_list, element_names
-from quartermaster.adapters._entries import Mission, cut
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut
 from quartermaster.adapters._story import MINUTE, Story, Usage, cost_of, local_instant, text_of, title_of
 from quartermaster.adapters._team import TeamTalk
 from quartermaster.core.journal import minted_id
@@ -104,6 +104,7 @@ def _entries_of(record: _Record) -> list[bytes]:
         {
             "title": title_of(trace.asked) or title_of(trace.turns[0].text),
             "task": "/".join(["mast", *[part for part in (names[0], names[1], names[3]) if part]]),
+            "goal": cut(trace.asked, TEXT_LIMIT) if trace.asked else None,
             "agent": names[0] or None,
             "labels": _labels(record),
             "clock": "ordinal" if began is None else "local",
@@ -127,7 +128,7 @@ def _tell_turns(story: Story, trace: _Trace) -> None:
         key = str(index)
         story.at(turn.instant or 0)
         if turn.speaker == "Human":
-            story.said(True, turn.text, key, speaker=turn.speaker, step=index)
+            story.said(True, turn.text, key, agent=turn.speaker, speaker=turn.speaker, step=index)
             continue
         if trace.cost is None:
             story.model_call(key, agent=turn.speaker)
@@ -136,7 +137,7 @@ def _tell_turns(story: Story, trace: _Trace) -> None:
         else:
             usage = Usage(cost=0.0)
             story.model_call(key, None, usage, agent=turn.speaker, counted_by="the last call of the run")
-        story.said(False, turn.text, key, speaker=turn.speaker, step=index)
+        story.said(False, turn.text, key, agent=turn.speaker, speaker=turn.speaker, step=index)
 
 
 def _trace_of(text: str) -> _Trace:

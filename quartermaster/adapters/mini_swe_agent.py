@@ -22,7 +22,7 @@ from quartermaster.adapters._chat import (
     usage_of,
 )
 from quartermaster.adapters._documents import is_cut, members_by_name, read_list, read_object, records_of
-from quartermaster.adapters._entries import Mission
+from quartermaster.adapters._entries import Mission, finish_reason_of
 from quartermaster.adapters._story import MINUTE, Story, cost_of, text_of, title_of
 from quartermaster.core.journal import minted_id
 
@@ -159,14 +159,17 @@ class _Run:
         if not isinstance(model, str):
             model = self._model
         cost = cost_of(extra.get("cost"))
+        choices = response.get("choices")
+        choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+        more: dict[str, Any] = {"finish_reason": finish_reason_of(choice.get("finish_reason"))}
         if cost is not None or self._total is None:
-            self._story.model_call(key, model, usage_of(response.get("usage"), cost))
+            self._story.model_call(key, model, usage_of(response.get("usage"), cost), **more)
         elif message is self._calls[-1]:
             usage = usage_of(response.get("usage"), self._total)
-            self._story.model_call(key, model, usage, counts="the whole run")
+            self._story.model_call(key, model, usage, counts="the whole run", **more)
         else:
             usage = usage_of(response.get("usage"), 0.0)
-            self._story.model_call(key, model, usage, counted_by="the last call of the run")
+            self._story.model_call(key, model, usage, counted_by="the last call of the run", **more)
 
     def _tell_result(self, waiting: str, message: Message, text: str) -> None:
         extra = _object(message.extra)
@@ -175,7 +178,8 @@ class _Run:
             found = _EXIT_CODE.match(text)
             code = int(found[1]) if found else None
         failed = code != 0 if code is not None else _TIMED_OUT.match(text) is not None
-        self._story.end(waiting, exit_code=code, error=_without_code(text) if failed else None)
+        output = _without_code(text)
+        self._story.end(waiting, exit_code=code, error=output or "failed" if failed else None, output=output)
 
     def _tell_end(self) -> None:
         """The info block says how the run ended; a bare list ends well where its last command submits."""
@@ -208,7 +212,7 @@ def _last_commands(messages: list[Message]) -> list[str]:
 def _without_code(text: str) -> str:
     found = _EXIT_CODE.match(text)
     rest = text[found.end() - 1 :].removeprefix("</returncode>") if found else text
-    return rest.replace("<output>", "").replace("</output>", "").strip() or "failed"
+    return rest.replace("<output>", "").replace("</output>", "").strip()
 
 
 def _first_time(messages: list[Message]) -> int | None:

@@ -4,6 +4,7 @@ The SDK's own export of a model response holds its id and nothing else. Where a 
 response as text, its model and its tokens are read from there.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -12,9 +13,24 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name, read_object
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    declared_tools,
+    finish_reason_of,
+    output_text,
+)
 from quartermaster.adapters._lines import is_id, text_or_none
-from quartermaster.adapters._run_tree import Run, RunTree, asked_in, decoded_twice, said_in
+from quartermaster.adapters._run_tree import (
+    Beside,
+    Run,
+    RunTree,
+    asked_in,
+    decoded_twice,
+    said_in,
+    stopped_in,
+)
 from quartermaster.adapters._story import Story, Usage, count_of, fresh_of, local_instant, title_of
 from quartermaster.core.journal import minted_id
 
@@ -24,6 +40,11 @@ _RESPONSE_USAGE: Final = re.compile(
     r" output_tokens_details=OutputTokensDetails\(reasoning_tokens=(\d{1,12})\)"
 )
 _RESPONSE_MODEL: Final = re.compile(r"model='([\w./:@-]{1,200})', object='response'")
+_RESPONSE_TEXT: Final = re.compile(
+    r"ResponseOutputText\(annotations=\[[^\]]{0,20000}\], text=('(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\")",
+    re.DOTALL,
+)
+_RESPONSE_CUT: Final = re.compile(r"incomplete_details=IncompleteDetails\(reason='(\w{1,64})'")
 _MODELS: Final = ("generation", "response", "transcription", "speech")
 
 
@@ -109,9 +130,9 @@ def _entries_of(trace: _Trace, spans: list[_Span]) -> list[bytes]:
     story.at(tree.began() or 0)
     in_time = sorted(named, key=lambda span: local_instant(span.started_at) or 0)
     asked = next((text for span in in_time if (text := _asked(span))), None)
-    story.created(_facts(trace, tree, asked))
+    story.created(_facts(trace, tree, asked) | {"tools": _tools(in_time)})
     story.said(True, asked, "asked")
-    tree.tell(story, _guardrails(in_time))
+    tree.tell(story, [*_guardrails(in_time), *_handoffs(in_time)])
     tree.tell_end(story)
     return story.entries
 
@@ -151,11 +172,35 @@ def _run(span: _Span) -> Run:
     name = text_or_none(data.get("name")) or (kind if isinstance(kind, str) else "unnamed")
     if kind in _MODELS:
         model, usage = _model_and_usage(span, data)
-        said = said_in(data.get("output")) if kind == "generation" else None
-        return Run(kind="model", name=name, model=model, usage=usage, said=said, **known)
+        said, more = _answer(span, data)
+        return Run(kind="model", name=name, model=model, usage=usage, said=said, more=more, **known)
     if kind == "function":
-        return Run(kind="tool", name=name, arguments=decoded_twice(data.get("input")), **known)
-    return Run(kind="other", name=name, **known)
+        arguments, output = decoded_twice(data.get("input")), output_text(data.get("output"))
+        return Run(kind="tool", name=name, arguments=arguments, output=output, **known)
+    return Run(kind="other", name=name, agent=name if kind == "agent" else None, **known)
+
+
+def _answer(span: _Span, data: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """What a model said and why it stopped, as far as the SDK or the program recorded it."""
+    if data.get("type") == "generation":
+        return said_in(data.get("output")), {"finish_reason": stopped_in(data.get("output"))}
+    response = text_or_none(span.span_data_response) or ""
+    cut_off = _RESPONSE_CUT.search(response)
+    texts = [_unquoted(found) for found in _RESPONSE_TEXT.findall(response)]
+    return "\n".join(filter(None, texts)) or None, {"finish_reason": finish_reason_of(cut_off and cut_off[1])}
+
+
+def _unquoted(literal: str) -> str:
+    """The text that Python wrote as a literal; nothing of one that is none."""
+    try:
+        return str(ast.literal_eval(literal))
+    except (SyntaxError, ValueError, MemoryError):
+        return ""
+
+
+def _tools(spans: list[_Span]) -> list[str] | None:
+    """The tools of all agents; a hand-over to another agent is none of them."""
+    return declared_tools(*(_data(span).get("tools") for span in spans))
 
 
 def _error(error: Any) -> str | None:
@@ -186,7 +231,17 @@ def _usage(sent: Any, cached: Any, received: Any, reasoning: Any) -> Usage:
     )
 
 
-def _guardrails(in_time: list[_Span]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _handoffs(in_time: list[_Span]) -> Iterator[Beside]:
+    """Where one agent handed the task to another."""
+    for span in in_time:
+        data, began = _data(span), local_instant(span.started_at)
+        if data.get("type") == "handoff" and began is not None:
+            to = text_or_none(data.get("to_agent"))
+            payload = {"agent": text_or_none(data.get("from_agent")), "to": to}
+            yield Beside(began, "run.sub_agent", payload, severity="info")
+
+
+def _guardrails(in_time: list[_Span]) -> Iterator[Beside]:
     """Guardrails that stopped the agent. One that began after a model had answered looked at the answer."""
     answered: int | None = None
     for span in in_time:
@@ -201,7 +256,7 @@ def _guardrails(in_time: list[_Span]) -> Iterator[tuple[int, str, dict[str, Any]
             "kind": cut(text_or_none(data.get("name")) or "guardrail", TEXT_LIMIT),
             "direction": direction,
         }
-        yield max(ended or began, began), f"guardrail.{direction}_blocked", payload
+        yield Beside(max(ended or began, began), f"guardrail.{direction}_blocked", payload)
 
 
 def _data(span: _Span) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def _entries_of(read: list[Event]) -> list[bytes]:
             "agent": "openhands",
             "model": events.model(),
             "version": _text(system.get("openhands_version")),
+            "tools": events.tools(),
             "labels": {"agent_class": system["agent_class"]} if _text(system.get("agent_class")) else None,
             "clock": events.clock,
         }

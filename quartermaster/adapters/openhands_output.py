@@ -131,6 +131,8 @@ class _Instance:
             or title_of(_object(output.instance).get("problem_statement"))
             or title_of(output.instruction or self._events.asked()),
             "task": f"openhands/{self._instance_id}" if self._instance_id else None,
+            "goal": self._goal(),
+            "tools": self._events.tools(),
             "agent": "openhands",
             "model": model,
             "version": _text(system.get("openhands_version")),
@@ -138,6 +140,14 @@ class _Instance:
             "labels": {name: value for name, value in labels.items() if value is not None} or None,
             "clock": self._events.clock,
         }
+
+    def _goal(self) -> str | None:
+        """The issue, the problem statement or the instruction as it stands beside the history."""
+        issue = _object(self._output.issue)
+        told = [text for text in (_text(issue.get("title")), _text(issue.get("body"))) if text]
+        problem = _text(_object(self._output.instance).get("problem_statement"))
+        asked = "\n".join(told) or problem or _text(self._output.instruction)
+        return cut(asked, TEXT_LIMIT) if asked else None
 
     def _tell_verdicts(self) -> None:
         output, story = self._output, self._story

@@ -13,7 +13,7 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, is_cut, members_by_name, read_object, records_of
-from quartermaster.adapters._entries import Mission
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut
 from quartermaster.adapters._story import MINUTE, Story, Usage, cost_of, count_of, text_of, title_of
 from quartermaster.core.journal import minted_id
 
@@ -196,6 +196,7 @@ def _facts(config: dict[str, Any], info: dict[str, Any], asked: str) -> dict[str
     }
     return {
         "title": title_of(text) or title_of(issue[1] if issue else asked),
+        "goal": cut(text, TEXT_LIMIT) if isinstance(text, str) and text else None,
         "task": f"swe_agent/{task}" if isinstance(task, str) and task else None,
         "agent": "swe-agent",
         "model": _text(_object(_object(config.get("agent")).get("model")).get("name")),
@@ -242,6 +243,7 @@ def _tell_command(story: Story, key: str, step: _Step) -> None:
     story.end(
         key,
         error=step.observation if failed else None,
+        output=step.observation,
         duration_ms=int(seconds * 1000) if seconds is not None and 0 <= seconds < 1e9 else None,
     )
 

@@ -11,8 +11,19 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
-from quartermaster.adapters._documents import members_by_name, read_object
-from quartermaster.adapters._entries import Mission, cut_arguments, one_line
+from quartermaster.adapters._documents import members_by_name, or_none, read_object
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    cut_arguments,
+    declared_tools,
+    finish_reason_of,
+    kept_arguments,
+    kept_output,
+    one_line,
+    output_text,
+)
 from quartermaster.adapters._json import members
 from quartermaster.adapters._lines import is_id, text_or_none
 from quartermaster.adapters._story import Story, Usage, cost_of, count_of, local_instant, text_of, title_of
@@ -39,6 +50,11 @@ class _Message(msgspec.Struct, gc=False):
     requestor: Any = None
     error: Any = None
     tool_messages: Any = None
+    raw_data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Answer(msgspec.Struct, gc=False):
+    finish_reason: Any = None
 
 
 class _Simulation(msgspec.Struct, gc=False):
@@ -60,6 +76,7 @@ class _Document(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(_Document)
+_decode_answer = msgspec.json.Decoder(_Answer).decode
 _lists: Final = {
     "tasks": msgspec.json.Decoder(_Task).decode,
     "simulations": msgspec.json.Decoder(_Simulation).decode,
@@ -103,6 +120,8 @@ class _Experiment:
         self.user_model = text_or_none(_object(info.get("user_info")).get("llm"))
         self.commit = text_or_none(info.get("git_commit"))
         self.domain = text_or_none(environment.get("domain_name"))
+        tools = environment.get("tool_defs")
+        self.tools = declared_tools(list(tools) if isinstance(tools, dict) else tools)
         self.version = _policy_version(self.domain, environment.get("policy"))
         self._scenarios = {
             task.id: _object(_object(task.user_scenario).get("instructions"))
@@ -148,6 +167,8 @@ def _facts(simulation: _Simulation, experiment: _Experiment) -> dict[str, Any]:
     domain = text_or_none(scenario.get("domain")) or experiment.domain
     return {
         "title": title_of(scenario.get("reason_for_call")),
+        "goal": _goal(scenario),
+        "tools": experiment.tools,
         "task": "/".join(part for part in ("tau2_bench", domain, task_id) if part) if task_id else None,
         "trial": count_of(simulation.trial),
         "agent": experiment.agent,
@@ -156,6 +177,12 @@ def _facts(simulation: _Simulation, experiment: _Experiment) -> dict[str, Any]:
         "commit": experiment.commit,
         "labels": _labels(simulation, experiment) or None,
     }
+
+
+def _goal(scenario: dict[str, Any]) -> str | None:
+    """Why the simulated user calls and what it was told to insist on."""
+    told = (text_or_none(scenario.get(name)) for name in ("reason_for_call", "task_instructions"))
+    return cut("\n".join(text for text in told if text), TEXT_LIMIT) or None
 
 
 def _labels(simulation: _Simulation, experiment: _Experiment) -> dict[str, Any]:
@@ -224,7 +251,9 @@ def _tell_model_call(
         cost=cost_of(message.cost),
     )
     if by_agent:
-        story.model_call(str(index), experiment.model, used)
+        answer = or_none(_decode_answer, message.raw_data) or _Answer()
+        reason = finish_reason_of(answer.finish_reason)
+        story.model_call(str(index), experiment.model, used, finish_reason=reason)
         return
     payload = {
         "model": experiment.user_model,
@@ -240,21 +269,22 @@ def _tell_call(story: Story, index: int, call: dict[str, Any]) -> None:
     if tool is None:
         return
     if call.get("requestor") == "user":
-        payload = {"command": tool, "call_id": call_id, "arguments": cut_arguments(call.get("arguments"))}
+        payload = {"command": tool, "call_id": call_id, **kept_arguments(call.get("arguments"))}
         story.tell("simulator.command", payload, call_id, summary=tool, actor="user")
         return
     story.begin(call_id, tool, call.get("arguments"))
 
 
 def _tell_result(story: Story, index: int, result: _Message) -> None:
-    text = text_of(result.content)
+    output = output_text(result.content)
+    text = output or ""
     if result.requestor == "user":
-        payload = {"call_id": text_or_none(result.id), "failed": result.error is True}
+        payload = {"call_id": text_or_none(result.id), "failed": result.error is True, **kept_output(output)}
         story.tell("simulator.result", payload, str(index), summary=text or "result", actor="user")
         return
     call_id = text_or_none(result.id) or story.oldest_open()
     if call_id is not None:
-        story.end(call_id, error=one_line(text) if result.error is True else None)
+        story.end(call_id, error=one_line(text) if result.error is True else None, output=output)
 
 
 def _tell_end(story: Story, simulation: _Simulation) -> None:

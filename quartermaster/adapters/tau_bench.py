@@ -15,7 +15,15 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    kept_arguments,
+    kept_output,
+    one_line,
+    output_text,
+)
 from quartermaster.core.journal import format_instant, minted_id
 from quartermaster.errors import Rejected
 
@@ -80,6 +88,7 @@ class _Trial:
         title = one_line(instruction) if isinstance(instruction, str) else None
         payload = {
             "title": title,
+            "goal": cut(instruction, TEXT_LIMIT) if isinstance(instruction, str) and title else None,
             "task": "/".join(part for part in ("tau_bench", self._domain, _task_id(self._record)) if part),
             "trial": self._trial,
             "labels": self._labels(task) or None,
@@ -135,7 +144,7 @@ class _Trial:
             call_id = f"{self._message}.{index + 1}"
             self._unanswered.append((call_id, call.get("id"), tool))
             payload = _command(call_id, tool, "start")
-            payload["arguments"] = cut_arguments(_arguments(function.get("arguments")))
+            payload |= kept_arguments(_arguments(function.get("arguments")))
             self._tell("exec.command", payload, summary=tool)
 
     def _tell_result(self, answered: Any, text: Any) -> None:
@@ -150,6 +159,7 @@ class _Trial:
         payload = _command(call_id, tool, "end")
         payload["exit_code"] = int(failed)
         payload["error"] = one_line(text) if failed else None
+        payload |= kept_output(output_text(text))
         self._tell("exec.command", payload, summary=tool, severity="warn" if failed else "info")
 
     def _tell(self, entry_type: str, payload: dict[str, Any], **about: str) -> None:

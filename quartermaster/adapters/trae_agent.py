@@ -12,7 +12,14 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name, read_object, records_of
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut
+from quartermaster.adapters._entries import (
+    TEXT_LIMIT,
+    Mission,
+    cut,
+    declared_tools,
+    finish_reason_of,
+    output_text,
+)
 from quartermaster.adapters._story import Story, Usage, count_of, fresh_of, local_instant, title_of
 from quartermaster.core.journal import minted_id
 
@@ -49,11 +56,13 @@ class _Interaction(msgspec.Struct, gc=False):
     provider: Any = None
     model: Any = None
     response: _Response | None = None
+    tools_available: Any = None
 
 
 class _Result(msgspec.Struct, gc=False):
     call_id: Any = None
     success: Any = None
+    result: Any = None
     error: Any = None
 
 
@@ -146,6 +155,8 @@ class _Run:
         labels = {"provider": provider, "max_steps": max_steps}
         return {
             "title": title_of(document.task),
+            "goal": cut(document.task, TEXT_LIMIT),
+            "tools": declared_tools(*(one.tools_available for one in document.llm_interactions)),
             "task": "trae_agent/" + minted_id("task", _without_root(document.task))[2:],
             "agent": "trae-agent",
             "model": model,
@@ -159,7 +170,11 @@ class _Run:
         response = interaction.response or _Response()
         provider = _text(interaction.provider) or _text(self._document.provider)
         model = _text(response.model) or _text(interaction.model)
-        self._story.model_call(key, model, _usage_of(response.usage, provider), provider=provider)
+        more: dict[str, Any] = {
+            "provider": provider,
+            "finish_reason": finish_reason_of(response.finish_reason),
+        }
+        self._story.model_call(key, model, _usage_of(response.usage, provider), **more)
         self._story.said(False, response.content, key)
         for call in response.tool_calls or ():
             self._begin(call)
@@ -175,12 +190,17 @@ class _Run:
                 self._begin(call)
         for result in step.tool_results or ():
             if isinstance(result.call_id, str):
-                failed = result.success is False
-                self._story.end(result.call_id, error=(_text(result.error) or "") if failed else None)
+                self._tell_result(result)
         error = _text(step.error)
         if error:
             told = {"error": cut(error, TEXT_LIMIT)}
             self._story.tell("run.failed", told, summary=error, actor="system", severity="error")
+
+    def _tell_result(self, result: _Result) -> None:
+        """The end of a call; one that failed may have answered with nothing but its error."""
+        error = (_text(result.error) or "") if result.success is False else None
+        output = output_text(result.result)
+        self._story.end(result.call_id, error=error, output=output or error if error else output)
 
     def _tell_end(self) -> None:
         """A run that was killed has no end; one that says neither success nor failure has none either."""
@@ -190,6 +210,7 @@ class _Run:
             return
         self._story.at(ended)
         if document.success:
+            self._story.concluded(document.final_result)
             self._story.goal("completed", document.final_result)
             self._story.outcome("succeeded", "agent")
             return

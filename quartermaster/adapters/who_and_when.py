@@ -79,9 +79,10 @@ def _entries_of(document: _Document) -> list[bytes]:
 
 
 def _facts(document: _Document, messages: list[Message]) -> dict[str, Any]:
-    task = document.question_ID
+    task, question = document.question_ID, document.question
     return {
-        "title": title_of(document.question) or title_of(text_of(messages[0].content)),
+        "title": title_of(question) or title_of(text_of(messages[0].content)),
+        "goal": cut(question, TEXT_LIMIT) if isinstance(question, str) and question else None,
         "task": f"who_and_when/{task}" if isinstance(task, str) and task else None,
         "agent": "magentic-one" if any(one.role.startswith("Orchestrator (") for one in messages) else None,
         "labels": _labels(document),

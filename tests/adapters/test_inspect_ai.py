@@ -160,6 +160,7 @@ def test_what_the_sample_tells():
     ]
     assert told.payloads("mission.created")[0] == {
         "title": "When was high water, and how high was it? The readings are in /data/gauge.csv.",
+        "goal": "When was high water, and how high was it? The readings are in /data/gauge.csv.",
         "task": "inspect_ai/tides/tide-gauge",
         "trial": 1,
         "agent": "basic_agent",

@@ -109,6 +109,7 @@ def test_what_the_sample_tells():
     assert told.payloads("mission.created") == [
         {
             "title": "Is bed 12 too dry, and if so, water it.",
+            "goal": "Is bed 12 too dry, and if so, water it.",
             "agent": "gardener",
             "model": "gpt-4.1-mini-2025-04-14",
             "version": "2026.4",

@@ -30,6 +30,7 @@ def test_what_the_sample_tells():
     assert told.payloads("mission.created") == [
         {
             "title": "How many lambs were born this week?",
+            "goal": "How many lambs were born this week?",
             "task": "langsmith/5a5f0d7c-1111-4222-8333-944455566677",
             "agent": "flock_agent",
             "model": "gpt-4.1-mini-2025-04-14",

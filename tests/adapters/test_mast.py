@@ -93,6 +93,7 @@ def test_what_the_sample_tells():
     words, planets = told.payloads("mission.created")
     assert words == {
         "title": "Write a function that counts the vowels of a word, and test it.",
+        "goal": "Write a function that counts the vowels of a word, and test it.",
         "task": "mast/AG2/Wordlets/3",
         "agent": "AG2",
         "labels": {

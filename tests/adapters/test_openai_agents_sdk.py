@@ -67,6 +67,7 @@ def test_what_the_sample_tells():
         {
             "title": "Which berth is free tonight for a boat of 11 m?",
             "agent": "Harbour desk",
+            "tools": ["list_berths", "tide_at"],
             "model": "gpt-4.1-mini",
             "labels": {"session": "guest-88"},
         }

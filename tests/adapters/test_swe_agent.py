@@ -111,6 +111,7 @@ def test_what_the_sample_tells():
     assert told.payloads("mission.created") == [
         {
             "title": "Dusk has no time zone Lanterns in Lisbon light up an hour late.",
+            "goal": "Dusk has no time zone\nLanterns in Lisbon light up an hour late.",
             "task": "swe_agent/harbour__lantern-12",
             "agent": "swe-agent",
             "model": "gpt-4o",

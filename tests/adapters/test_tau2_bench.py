@@ -131,6 +131,7 @@ def test_what_the_sample_tells():
     assert told.outcomes == [("succeeded", "verifier"), ("failed", "verifier")]
     assert told.payloads("mission.created")[1] == {
         "title": "Your boarding pass does not open.",
+        "goal": "Your boarding pass does not open.\nStop when the agent is done.",
         "task": "tau2_bench/ferry/pass_expired",
         "trial": 0,
         "agent": "llm_agent",

@@ -147,6 +147,7 @@ def test_a_mission_says_what_was_asked_and_that_its_clock_is_no_clock():
     (created,) = payloads(document(record(user_cost=0.01, source="user")), "mission.created")
     assert created == {
         "title": "Return the atlas.",
+        "goal": "Return the atlas.",
         "task": "tau_bench/retail/3",
         "trial": 1,
         "labels": {"expected_actions": 1, "user_cost": 0.01, "source": "user"},

@@ -120,6 +120,7 @@ def test_what_the_sample_tells():
     assert told.payloads("mission.created") == [
         {
             "title": "How many windmills stand on the island of Lilla?",
+            "goal": "How many windmills stand on the island of Lilla?",
             "task": "who_and_when/7c1f0d52-lilla-windmills",
             "labels": {
                 "expected_answer": "4",
