@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingest_secret_patterns: tuple[str, ...]
     http_body_limit_bytes: int
     http_allowed_hosts: tuple[str, ...]
+    storage_low_water_bytes: int
+    storage_ballast_bytes: int
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -226,6 +228,18 @@ SETTINGS: Final = (
         "a larger request body is refused",
     ),
     Setting("http.allowed_hosts", (), _TEXTS, "further `Host` headers to accept, such as a proxy's name"),
+    Setting(
+        "storage.low_water_bytes",
+        512 * _MEBIBYTE,
+        _integer(0, 2**50),
+        "with less than this free on the disk nothing is taken in",
+    ),
+    Setting(
+        "storage.ballast_bytes",
+        64 * _MEBIBYTE,
+        _integer(0, 2**40),
+        "size of a file that makes room when the disk is full; 0: none",
+    ),
 )
 
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

@@ -21,17 +21,19 @@ from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
 from quartermaster.core.pricing import OwnPrices
+from quartermaster.errors import StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
 from quartermaster.server import Server, bind, url_of
 from quartermaster.store import access
-from quartermaster.store.database import Connection, Database
+from quartermaster.store.database import Connection, Database, quick_check
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _STEADY_SECONDS: Final = 60.0
 _HTTP_STOP_SECONDS: Final = 3.0
+_STORAGE_SECONDS: Final = 1.0
 
 _log = structlog.get_logger()
 
@@ -50,11 +52,12 @@ async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(hold(home, DAEMON))
         listener = stack.enter_context(bind(settings.host, settings.port, behind_proxy=settings.behind_proxy))
-        opened = open_home(home, create=True)
+        opened = open_home(home, create=True, low_water_bytes=settings.storage_low_water_bytes)
         database = stack.enter_context(opened.database)
         stop = anyio.Event()
         health = Health(database, stop)
         tasks = await stack.enter_async_context(_stoppable_tasks(stop))
+        tasks.start_soon(_watch_storage, database, settings.storage_ballast_bytes, stop)
         supervisor = _supervisor(database, settings, prices)
         await tasks.start(keep_running, "supervisor", supervisor.run, health)
         stack.push_async_callback(supervisor.stop)
@@ -83,7 +86,30 @@ async def _serve(settings: Settings) -> None:
         gc.enable()
         await stop.wait()
         _log.info("stopping")
+    if database.failure is not None:
+        raise _after_fault(home)
     _log.info("stopped")
+
+
+async def _watch_storage(database: Database, ballast_bytes: int, stop: anyio.Event) -> None:
+    """Keep the ballast, and stop the daemon when its database can no longer be trusted."""
+    while database.failure is None:
+        database.space.take_ballast(ballast_bytes)
+        await anyio.sleep(_STORAGE_SECONDS)
+    _log.error("the disk failed under the database")
+    stop.set()
+
+
+def _after_fault(home: Home) -> StorageError:
+    complaint = quick_check(home.database)
+    if complaint is not None:
+        return StorageError(
+            f"the database is damaged ({complaint}); put back a backup: quartermaster restore FILE"
+        )
+    return StorageError(
+        "the disk failed under the database, which is whole as far as it can be read;"
+        " look after the disk, then start again"
+    )
 
 
 def _supervisor(database: Database, settings: Settings, prices: OwnPrices) -> Supervisor:
@@ -132,6 +158,9 @@ class Health:
             reasons.append("the daemon is stopping")
         if not self._database.is_writing():
             reasons.append("the database cannot be written")
+        shortage = self._database.space.shortage()
+        if shortage is not None:
+            reasons.append(shortage)
         return reasons
 
 

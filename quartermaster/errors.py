@@ -8,7 +8,9 @@
     ├── DaemonUnreachable          nothing answers at the given address            exit 5
     ├── HomeLocked                 another daemon owns this home                   exit 2
     ├── StorageError               the database refused or failed                  exit 10
-    │   └── StorageBusy            it is busy or full for the moment; try again
+    │   ├── StorageBusy            it is busy or full for the moment; try again
+    │   │   └── StorageFull        the disk has too little room to take anything in
+    │   └── OutcomeUnknown         the disk failed at the commit: the change may be kept or not
     ├── Rejected                   one record of a recording cannot be accepted
     └── RunFailed                  an evaluation ended without a result            exit 10
 
@@ -63,6 +65,14 @@ class StorageError(QuartermasterError):
 
 class StorageBusy(StorageError):
     """The database is busy or the disk is full for the moment; trying again is right."""
+
+
+class StorageFull(StorageBusy):
+    """The disk has too little room; nothing was changed, and it works again once some is freed."""
+
+
+class OutcomeUnknown(StorageError):
+    """The disk failed at the commit; whether the change was kept is not known."""
 
 
 class Rejected(QuartermasterError):

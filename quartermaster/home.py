@@ -130,15 +130,21 @@ class Opened(msgspec.Struct, frozen=True):
     token: str | None
 
 
-def open_home(home: Home, *, create: bool, beside_daemon: bool = False) -> Opened:
+def open_home(home: Home, *, create: bool, beside_daemon: bool = False, low_water_bytes: int = 0) -> Opened:
     """The database of a home. A first start makes workspace, user and token `local`.
 
-    `beside_daemon` leaves checkpoints to the daemon, which has the database open already.
+    `beside_daemon` leaves checkpoints to the daemon, which has the database open already. With less than
+    `low_water_bytes` free nothing is taken in. Raises StorageError where a database should be and is not.
     """
     if not create and not home.database.exists():
         raise NotFound(f"there is no database in {home.path}; `serve`, `ingest` or `demo` make one")
     home.create()
-    database = Database(home.database, checkpoints=not beside_daemon)
+    if home.token.exists() and not (home.database.exists() and home.database.stat().st_size):
+        raise StorageError(
+            f"the database of {home.path} is missing or empty; restore a backup of it,"
+            f" or remove {home.token} to begin anew"
+        )
+    database = Database(home.database, checkpoints=not beside_daemon, low_water_bytes=low_water_bytes)
     try:
         if database.look_up(access.list_workspaces):
             return Opened(database, None)

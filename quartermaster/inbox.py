@@ -38,6 +38,7 @@ from quartermaster.store.sources import Source
 
 _REST_SECONDS: Final = 1.0
 _BUSY_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 1.0
 _TAIL_REST_SECONDS: Final = 10.0
 _RECENT_NANOSECONDS: Final = 60 * 10**9
 _SCAN_SHARE: Final = 0.05
@@ -88,6 +89,7 @@ class Ingester:
         self._hinted: set[str] = set()
         self._wake = anyio.Event()
         self._watching = False
+        self._paused = False
         self._last_scan_seconds = 0.0
         self._scanned = anyio.Event()
 
@@ -122,6 +124,11 @@ class Ingester:
             next_scan = next_tails = 0.0
             while True:
                 now = anyio.current_time()
+                if self._is_paused():
+                    task_status.started()
+                    task_status = anyio.TASK_STATUS_IGNORED
+                    await anyio.sleep(_PAUSE_SECONDS)
+                    continue
                 try:
                     if self._scan_asked or now >= next_scan:
                         self._scan_asked = False
@@ -143,6 +150,17 @@ class Ingester:
                     await anyio.sleep(_BUSY_SECONDS)
                 if not self._due and not self._hinted:
                     await self._rest(next_scan)
+
+    def _is_paused(self) -> bool:
+        """Whether nothing is read, because the disk has too little room; a line tells of each change."""
+        shortage = self._database.space.shortage()
+        if shortage is not None and not self._paused:
+            log.warning("ingest pauses", reason=shortage)
+        elif shortage is None and self._paused:
+            log.info("ingest goes on")
+            self._forget_files()
+        self._paused = shortage is not None
+        return self._paused
 
     async def _rest(self, until: float) -> None:
         awaited = any(True for _ in self._reading.awaiting_finish())

@@ -435,6 +435,7 @@ def accept_entries(
     database: Database, workspace: int, body: bytes, masker: Masker | None = BUILT_IN_MASKER
 ) -> Accepted:
     """Keep native entries that were handed in: one JSON object a line, an array of them, or a document."""
+    database.space.require()
     if masker is not None:
         body, _ = masker.mask(body)
     names = _names_of(database, workspace)

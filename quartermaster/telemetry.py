@@ -85,6 +85,8 @@ def accept_spans(
 ) -> Appended:
     """Keep spans, and tell again what they show in another light. Secrets are masked; None keeps them."""
 
+    database.space.require()
+
     def change(connection: Connection) -> Appended:
         kept = _Kept(connection, workspace)
         raws = [told.raw for told in tell(handed_in, kept)]
@@ -98,6 +100,8 @@ def accept_logs(
     database: Database, workspace: int, handed_in: Sequence[LogRecord], masker: Masker | None
 ) -> Appended:
     """Keep log records; those of a trace or a session belong to its mission."""
+
+    database.space.require()
 
     def change(connection: Connection) -> Appended:
         kept = _Kept(connection, workspace)

@@ -55,7 +55,7 @@ class Daemon:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 cwd=home.parent,  # not the source tree, which would come before an installed wheel
-                env={**_environment(), **(environment or {})},
+                env={**_environment(), "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0", **(environment or {})},
             )
         return Launched(cls(home, process, log), address, before, time.monotonic())
 

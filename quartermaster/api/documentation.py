@@ -45,7 +45,8 @@ _MEANING: Final = {
     413: "The body is over the limit.",
     415: "The content type is not JSON.",
     429: "Too many open streams.",
-    503: "Busy; try again after Retry-After seconds.",
+    503: "Busy, or the outcome is unknown; try again after Retry-After seconds.",
+    507: "The disk has too little room; nothing was kept.",
 }
 _WORKSPACE: Final = (
     Parameter(name="workspace_id", param_in="query", schema=TEXT, description="Id or slug of the workspace."),

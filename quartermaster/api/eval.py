@@ -107,7 +107,7 @@ _regression_body = msgspec.json.Decoder(RegressionRequest | None)
     operation_class=operation(
         body=json_object({"mission_id": TEXT, "seed": WHOLE}, required=["mission_id"]), repeatable=True
     ),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503, 507),
     tags=["eval"],
 )
 async def queue_replay(request: Call) -> Answer:
@@ -137,7 +137,7 @@ async def queue_replay(request: Call) -> Answer:
         ),
         repeatable=True,
     ),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503, 507),
     tags=["eval"],
 )
 async def queue_regression(request: Call) -> Answer:
@@ -180,6 +180,7 @@ async def _queue(request: Call, body: bytes, queue_run: Any) -> Answer:
     services = services_of(request)
     workspace, created_by = request.auth.workspace, request.auth.principal.user_id
     run_id = "er_" + secrets.token_hex(8)
+    services.database.space.require()
 
     def queue(connection: Connection) -> Reply:
         run = queue_run(connection, workspace, run_id=run_id, created_by=created_by, now=services.now())
@@ -267,7 +268,7 @@ def _shape(query: Query) -> Any:
     opt={"role": Role.ADMIN},
     status_code=202,
     operation_class=operation(repeatable=True),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503, 507),
     tags=["eval"],
 )
 async def cancel_run(request: Call, run_id: FromPath[str]) -> Answer:

@@ -116,7 +116,7 @@ async def show_entry(request: Call, entry_id: FromPath[str]) -> Answer:
     opt={"role": Role.MEMBER},
     status_code=200,
     operation_class=operation(body=ENTRIES, repeatable=True),
-    responses=described({200: AcceptedEntries}, 400, 401, 403, 409, 413, 415, 503),
+    responses=described({200: AcceptedEntries}, 400, 401, 403, 409, 413, 415, 503, 507),
     tags=["journal"],
 )
 async def add_entries(request: Call) -> Answer:

@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from quartermaster.errors import NotAllowed, NotFound, StorageBusy, UsageError
+from quartermaster.errors import NotAllowed, NotFound, OutcomeUnknown, StorageBusy, StorageFull, UsageError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -19,26 +19,35 @@ _log = structlog.get_logger("quartermaster.api")
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An error. `error` is a short stable sentence for programs, `detail` says what to do."""
+    """An error. `error` is a short stable sentence for programs, `detail` says what to do. `outcome` is
+    there, and `unknown`, where it is not known whether the request had an effect."""
 
     type: str
     title: str
     status: int
     detail: str
     error: str
+    outcome: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Problem(Exception):
     """A request that is answered with an error."""
 
     def __init__(
-        self, status: int, error: str, detail: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        error: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        outcome: str | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.detail = detail
         self.headers = dict(headers or {})
+        self.outcome = outcome
 
     def body(self) -> bytes:
         """The JSON of this error."""
@@ -49,6 +58,7 @@ class Problem(Exception):
                 status=self.status,
                 detail=self.detail,
                 error=self.error,
+                outcome=self.outcome,
             )
         )
 
@@ -113,6 +123,27 @@ def too_large(limit: int) -> Problem:
     )
 
 
+def storage_full(status: int) -> Problem:
+    """Nothing was kept; it works again once there is room."""
+    return Problem(
+        status,
+        "storage full",
+        "The disk has too little room, and nothing was kept; try again once some is freed.",
+        headers={"Retry-After": "30"},
+    )
+
+
+def _outcome_unknown() -> Problem:
+    return Problem(
+        503,
+        "outcome unknown",
+        "The disk failed while this was kept. Send it again with the same Idempotency-Key, or look whether"
+        " it is there; what was kept is not kept twice.",
+        headers={"Retry-After": "5"},
+        outcome="unknown",
+    )
+
+
 def _from_http(error: HTTPException) -> Problem:
     if error.status_code == 404:
         return Problem(404, "no such route", "GET /schema lists every route.")
@@ -143,6 +174,10 @@ def problem_of(error: Exception) -> Problem:
             return error
         case HTTPException():
             return _from_http(error)
+        case StorageFull():
+            return storage_full(507)
+        case OutcomeUnknown():
+            return _outcome_unknown()
         case StorageBusy():
             return Problem(
                 503, "storage busy", "The database is busy or full; try again.", headers={"Retry-After": "1"}

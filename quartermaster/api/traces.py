@@ -15,8 +15,9 @@ from quartermaster.api.answers import JSON, Answer
 from quartermaster.api.bodies import read_bytes
 from quartermaster.api.documentation import TEXT, described, operation
 from quartermaster.api.edge import fields_of
-from quartermaster.api.problems import Problem, bad_request, too_large
+from quartermaster.api.problems import Problem, bad_request, storage_full, too_large
 from quartermaster.api.services import Services
+from quartermaster.errors import StorageFull
 from quartermaster.store.access import Role
 from quartermaster.store.database import Database
 
@@ -107,7 +108,10 @@ async def _taken_in(request: Call, signal: str) -> Answer:
             plain = _decompressed(body, services.body_limit_bytes) if compressed else body
             return _accepted(plain, signal, services, workspace, in_protobuf=in_protobuf)
 
-        answer = await intake.work(work)
+        try:
+            answer = await intake.work(work)
+        except StorageFull as full:
+            raise storage_full(503) from full  # exporters give up at 507, and come back after 503
     return Answer(200, answer, media_type=PROTOBUF if in_protobuf else JSON)
 
 

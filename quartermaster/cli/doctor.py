@@ -88,7 +88,7 @@ def check_sqlite(settings: Settings, home: Home) -> Iterator[Finding]:
             "sqlite",
             "warn",
             f"SQLite {version} can damage a database that two programs checkpoint at once;"
-            " let no other program write to it, or install pysqlite3",
+            " let no other program write to it, or install the extra: pip install 'quartermaster[sqlite]'",
         )
     else:
         yield Finding("sqlite", "ok", f"SQLite {version}")
@@ -186,8 +186,8 @@ def check_disk(settings: Settings, home: Home) -> Iterator[Finding]:
     folder = next(path for path in (home.path, *home.path.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     said = f"{free / _MEBIBYTE:,.0f} MiB free"
-    if free < _NO_SPACE:
-        yield Finding("disk", "fail", f"{said}; free some, nothing can be recorded without it")
+    if free < max(_NO_SPACE, settings.storage_low_water_bytes):
+        yield Finding("disk", "fail", f"{said}; free some, nothing is recorded before that")
     elif free < _LITTLE_SPACE:
         yield Finding("disk", "warn", f"{said}; free some soon")
     else:

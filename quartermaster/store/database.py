@@ -5,6 +5,7 @@ drop each other's locks. sqlite-utils prefers `pysqlite3` where it is installed,
 """
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from quartermaster.errors import StorageBusy, StorageError
+from quartermaster.errors import OutcomeUnknown, StorageBusy, StorageError, StorageFull
 from quartermaster.store import migrations
+from quartermaster.store.space import Space
 
 if TYPE_CHECKING:
     import sqlite3 as sqlite3  # noqa: PLC0414 - this is where others get it from
@@ -35,11 +37,22 @@ READERS: Final = 4
 GROUP_LIMIT: Final = 500
 """Changes that share one transaction at the most."""
 
+_OLDEST_SQLITE: Final = (3, 37, 0)
+"""The first with strict tables."""
 _FIXED_SQLITE: Final = (3, 51, 3)
 _PAGES_BETWEEN_CHECKPOINTS: Final = 4000
 _BUSY_MILLISECONDS: Final = 5000
 _REST_SECONDS: Final = 5.0
 """How long nothing is written before the write-ahead log is emptied."""
+
+_BUSY: Final = (5, 6)
+_READ_ONLY: Final = 8
+_DISK: Final = 10
+_CORRUPT: Final = 11
+_FULL: Final = 13
+_NOT_A_DATABASE: Final = 26
+_NO_ROOM_FOR_INDEX: Final = 4874
+"""Result codes of SQLite; the last is extended: no room for the index of the log on a full disk."""
 
 _STOP: Final = "stop"
 _CHECKPOINT: Final = "checkpoint"
@@ -85,20 +98,86 @@ def connect(path: Path, *, writable: bool) -> Connection:
 
 
 def prepare(path: Path) -> None:
-    """Create or upgrade the database file; refuses one that is newer than this program or foreign."""
+    """Create or upgrade the database file. Raises StorageError, with what to do, for one that is damaged,
+    foreign, newer than this program, or not this user's to write."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StorageError(f"SQLite {sqlite_version()} is too old; install 'quartermaster[sqlite]'")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_file(path)
+    Space(path.parent).require_to_open()
     if not path.exists():
         path.touch(mode=0o600)
     try:
         with closing_connection(path) as connection:
-            _check_owner(connection)
+            _check_origin(connection)
+            _check_after_fault(path, connection)
             if _user_version(connection) < migrations.SCHEMA_VERSION:
-                _migrate(connection)
+                _upgrade(path, connection)
     except sqlite3.DatabaseError as error:
-        raise StorageError(f"the database cannot be opened ({error}); restore a backup of it") from error
+        raise _unopened(path, error) from error
 
 
-def _check_owner(connection: Connection) -> None:
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        if path.with_name(path.name + "-wal").exists():
+            raise StorageError(
+                f"{path} is missing, although its log is there; put it back or restore a backup"
+            )
+        if not os.access(path.parent, os.W_OK):
+            raise StorageError(f"the folder {path.parent} cannot be written; change its permissions")
+        return
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise StorageError(f"{path} belongs to user {status.st_uid}; start as that user, or change its owner")
+    if status.st_mode & 0o007:
+        raise StorageError(f"others may read {path}; run: chmod 600 {path}")
+    for place in (path.parent, path):
+        if not os.access(place, os.R_OK | os.W_OK):
+            raise StorageError(f"{place} cannot be written; change its permissions, or how it is mounted")
+
+
+def _unopened(path: Path, error: sqlite3.DatabaseError) -> StorageError:
+    if _code_of(error) in (_FULL, _NO_ROOM_FOR_INDEX):
+        return StorageFull("the disk is full; free some space")
+    if _code_of(error) in _BUSY:
+        return StorageBusy(f"another program holds {path}; end it, and try again")
+    return StorageError(
+        f"the database {path} cannot be opened ({error}); put back a backup: quartermaster restore FILE"
+    )
+
+
+def quick_check(path: Path) -> str | None:
+    """What is wrong with a database file; None when nothing was found. Reads all of it."""
+    try:
+        with closing_connection(path, writable=False) as connection:
+            return _complaint(connection)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
+def _complaint(connection: Connection) -> str | None:
+    said = str(connection.execute("pragma quick_check(1)").fetchone()[0])
+    return None if said == "ok" else said
+
+
+def _check_after_fault(path: Path, connection: Connection) -> None:
+    """Look through the whole file where its disk failed under it before."""
+    mark = _mark_of_fault(path)
+    if not mark.exists():
+        return
+    complaint = _complaint(connection)
+    if complaint is not None:
+        raise StorageError(
+            f"the database {path} is damaged ({complaint}); put back a backup: quartermaster restore FILE"
+        )
+    mark.unlink()
+
+
+def _mark_of_fault(path: Path) -> Path:
+    return path.with_name(path.name + ".needs-check")
+
+
+def _check_origin(connection: Connection) -> None:
     application = connection.execute("pragma application_id").fetchone()[0]
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
     if tables and application != migrations.APPLICATION_ID:
@@ -111,11 +190,64 @@ def _user_version(connection: Connection) -> int:
     return int(connection.execute("pragma user_version").fetchone()[0])
 
 
-def _migrate(connection: Connection) -> None:
+def _upgrade(path: Path, connection: Connection) -> None:
+    """Make the tables, or bring those of an earlier version to this one; a copy is kept of the earlier."""
     import sqlite_utils  # noqa: PLC0415 - a quarter of a start's time, and only a first start needs it
 
+    if _user_version(connection):
+        _keep_copy(path, connection)
     connection.execute(f"pragma application_id = {migrations.APPLICATION_ID}")
     migrations.migrate(sqlite_utils.Database(connection, execute_plugins=False))
+
+
+def _keep_copy(path: Path, connection: Connection) -> None:
+    size = path.stat().st_size
+    free = Space(path.parent).free()
+    if free < 2 * size:
+        raise StorageFull(
+            f"this version upgrades the database and keeps a copy of it first ({size >> 20:,} MiB);"
+            f" there are only {free >> 20:,} MiB free"
+        )
+    at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    copy_to(connection, path.with_name(f"{path.stem}.before-schema-{migrations.SCHEMA_VERSION}.{at}.db"))
+
+
+def copy_to(connection: Connection, target: Path, finish: Callable[[Connection], None] | None = None) -> None:
+    """A copy of the database as of one moment, while others write; whole, on disk and private, or not there.
+
+    `finish` may add to the copy before it gets its name. Raises StorageError where the copy is not sound.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        copy = sqlite3.connect(part, isolation_level=None)
+        try:
+            copy.execute("pragma synchronous = off")  # all of it is put on disk below, once
+            connection.backup(copy)  # in one step: in several, every change in between begins it anew
+            copy.execute("pragma journal_mode = delete")
+            if finish is not None:
+                finish(copy)
+            complaint = _complaint(copy)
+        finally:
+            copy.close()
+        if complaint is not None:
+            raise StorageError(f"the copy is not sound ({complaint}); the database itself may be damaged")
+        sync(part)
+        part.rename(target)
+        sync(target.parent)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise StorageError(f"the copy could not be written ({error}); is there room for it?") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sync(place: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -145,9 +277,10 @@ class Database:
     next one; each change is all or nothing, and its caller is answered after the commit.
     """
 
-    def __init__(self, path: Path, *, checkpoints: bool = True) -> None:
+    def __init__(self, path: Path, *, checkpoints: bool = True, low_water_bytes: int = 0) -> None:
         prepare(path)
         self.path = path
+        self.space = Space(path.parent, low_water_bytes=low_water_bytes)
         self._checkpoints = checkpoints  # False: beside a process that has the file open and does them
         self._changes: queue.SimpleQueue[_Change | str] = queue.SimpleQueue()
         self._writer = connect(path, writable=True)
@@ -195,17 +328,20 @@ class Database:
                 return query(connection)
             finally:
                 connection.execute("rollback")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "interrupted" in str(error):
                 raise StorageBusy("the question took too long; narrow it down") from error
-            raise StorageError("the database could not be read") from error
+            raise self._unread(error) from error
         finally:
             connection.set_progress_handler(None, 0)
             self._idle_readers.put(connection)
 
     def look_up(self, query: Callable[[Connection], T]) -> T:
         """Run a query of one row by its key on the event loop's own reader (microseconds)."""
-        return query(self._here)
+        try:
+            return query(self._here)
+        except sqlite3.DatabaseError as error:
+            raise self._unread(error) from error
 
     def checkpoint(self) -> None:
         """Soon put the write-ahead log into the database file and empty it; call when nothing is going on."""
@@ -226,7 +362,7 @@ class Database:
         self._closed = True
         self._changes.put(_STOP)
         self._thread.join()
-        if self._checkpoints:
+        if self._checkpoints and self.failure is None:
             with suppress(sqlite3.Error):
                 self._writer.execute("pragma wal_checkpoint(truncate)")
         self._here.close()
@@ -283,21 +419,53 @@ class Database:
 
     def _commit(self, group: list[_Change]) -> None:
         error: BaseException | None = None
+        committing = False
         try:
             self._writer.execute("begin immediate")
             for change in group:
                 _apply(self._writer, change, alone=len(group) == 1)
+            committing = True
             self._writer.execute("commit")
             self.committed += 1
         except BaseException as caught:
-            error = _told(caught)
+            error = _told(caught, committing=committing)
             with suppress(sqlite3.Error):
                 self._writer.execute("rollback")
-            if isinstance(caught, sqlite3.DatabaseError) and _is_fatal(caught):
-                self.failure = StorageError(
-                    "the database is damaged or its disk fails; stop and restore a backup"
-                )
+            if isinstance(error, StorageFull):
+                self._make_room()
+            if _is_fatal(caught):
+                self._fail()
         _answer(group, error)
+
+    def _make_room(self) -> None:
+        """The disk is full: throw off the ballast, so that the log can be emptied and old things deleted."""
+        if self.space.drop_ballast() and self._checkpoints:
+            with suppress(sqlite3.Error):
+                self._writer.execute("pragma wal_checkpoint(truncate)")
+
+    def _fail(self) -> None:
+        """Write nothing more: what a failed disk holds is known only after the file is opened again."""
+        self._mark_fault()
+        self.failure = StorageError(
+            "the disk failed under the database, or it is damaged; nothing more is written"
+        )
+
+    def _mark_fault(self) -> None:
+        with suppress(OSError):
+            _mark_of_fault(self.path).touch(mode=0o600)
+
+    def _unread(self, error: sqlite3.DatabaseError) -> StorageError:
+        if _is_fatal(error):
+            self._mark_fault()
+        return StorageError("the database could not be read; `quartermaster doctor` says more")
+
+
+def give_back_pages(connection: Connection, pages: int) -> bool:
+    """Cut free pages off the file, so many at the most; whether some are left. It shrinks at a checkpoint."""
+    free = int(connection.execute("pragma freelist_count").fetchone()[0])
+    for _ in range(min(pages, free)):
+        connection.execute("pragma incremental_vacuum(1)")  # a step each, whatever one asks for
+    return free > pages
 
 
 def _return_freed_memory() -> None:
@@ -318,16 +486,21 @@ def _apply(writer: Connection, change: _Change, *, alone: bool) -> None:
         change.outcome = change.apply(writer)
         writer.execute("release change")
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and not writer.in_transaction:
+        if _is_fatal(error) or not writer.in_transaction:
             raise
         writer.execute("rollback to change")
         writer.execute("release change")
-        change.outcome = _Raised(_told(error))
+        change.outcome = _Raised(_told(error, committing=False))
 
 
-def _is_fatal(error: sqlite3.DatabaseError) -> bool:
-    text = str(error).lower()
-    return any(word in text for word in ("disk i/o", "malformed", "not a database", "corrupt"))
+def _code_of(error: BaseException) -> int:
+    """The result code of SQLite, the plain one but for a missing index; 0 where the error carries none."""
+    code = int(getattr(error, "sqlite_errorcode", 0))
+    return code if code == _NO_ROOM_FOR_INDEX else code & 0xFF
+
+
+def _is_fatal(error: BaseException) -> bool:
+    return _code_of(error) in (_DISK, _CORRUPT, _NOT_A_DATABASE)
 
 
 class _Raised:
@@ -335,21 +508,27 @@ class _Raised:
         self.error = error
 
 
-def _told(error: BaseException) -> BaseException:
+def _told(error: BaseException, *, committing: bool) -> BaseException:
     if not isinstance(error, sqlite3.Error):
         return error
-    told: StorageError
-    text = str(error).lower()
-    if "locked" in text or "busy" in text:
-        told = StorageBusy("another process is writing to the database; try again")
-    elif "full" in text:
-        told = StorageBusy("the disk is full; free some space")
-    elif isinstance(error, sqlite3.IntegrityError):
-        told = StorageBusy("the change contradicts what is stored; read again and retry")
-    else:
-        told = StorageError("the database could not be written; whether the change was kept is unknown")
+    told = _storage_error(error, committing=committing)
     told.__cause__ = error
     return told
+
+
+def _storage_error(error: sqlite3.Error, *, committing: bool) -> StorageError:
+    code = _code_of(error)
+    if isinstance(error, sqlite3.IntegrityError):
+        return StorageBusy("the change contradicts what is stored; read again and retry")
+    if code in _BUSY:
+        return StorageBusy("another process is writing to the database; try again")
+    if code in (_FULL, _NO_ROOM_FOR_INDEX):
+        return StorageFull("the disk is full; free some space")
+    if committing:
+        return OutcomeUnknown("the disk failed at the commit; whether the change was kept is unknown")
+    if code == _READ_ONLY:
+        return StorageError("the disk can only be read; nothing was changed")
+    return StorageError("the database could not be written; nothing was changed")
 
 
 def _answer(group: list[_Change], error: BaseException | None) -> None:
