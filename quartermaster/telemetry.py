@@ -27,8 +27,9 @@ _decode_facts = msgspec.json.Decoder(Facts).decode
 class _Kept:
     """What the database knows of spans, and what one transaction adds."""
 
-    def __init__(self, connection: Connection, workspace: int) -> None:
+    def __init__(self, connection: Connection, workspace: int, masker: Masker | None) -> None:
         self._connection = connection
+        self._masker = masker
         self._workspace = workspace
         self._branches: dict[str, Branch | None] = {}
         self._changed: dict[str, Branch] = {}
@@ -70,14 +71,18 @@ class _Kept:
         """The journal keeps it."""
 
     def save(self) -> None:
-        """Write down what this transaction has added."""
+        """Write down what this transaction has added, without the secrets among what was said."""
         branches = {
-            entry_id: (branch.parent, branch.known, branch.calls, branch.called_below)
+            entry_id: spans.BranchRow(*msgspec.structs.astuple(branch))
             for entry_id, branch in self._changed.items()
         }
         spans.keep_branches(self._connection, self._workspace, branches)
-        facts = {mission_id: msgspec.json.encode(one) for mission_id, one in self._new_facts.items()}
+        facts = {mission_id: self._masked(one) for mission_id, one in self._new_facts.items()}
         spans.keep_facts(self._connection, self._workspace, facts)
+
+    def _masked(self, facts: Facts) -> bytes:
+        encoded = msgspec.json.encode(facts)
+        return encoded if self._masker is None else self._masker.mask(encoded)[0]
 
 
 def accept_spans(
@@ -88,7 +93,7 @@ def accept_spans(
     database.space.require()
 
     def change(connection: Connection) -> Appended:
-        kept = _Kept(connection, workspace)
+        kept = _Kept(connection, workspace, masker)
         raws = [told.raw for told in tell(handed_in, kept)]
         kept.save()
         return _append(connection, workspace, raws, masker)
@@ -104,7 +109,7 @@ def accept_logs(
     database.space.require()
 
     def change(connection: Connection) -> Appended:
-        kept = _Kept(connection, workspace)
+        kept = _Kept(connection, workspace, masker)
         raws = [entry_of_log(record, kept.home) for record in handed_in]
         return _append(connection, workspace, raws, masker)
 

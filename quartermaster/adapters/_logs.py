@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.adapters import _span_attributes as read
-from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, kept_arguments, one_line
 from quartermaster.adapters._spans import mission_id_of
 from quartermaster.adapters._story import arguments_of, cost_of
 from quartermaster.core.journal import format_instant, minted_id
@@ -138,7 +138,7 @@ def _command(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": cut(line if isinstance(line, str) and line else tool, TEXT_LIMIT),
         "tool": cut(tool, TEXT_LIMIT) if isinstance(line, str) and line else None,
-        "arguments": None if isinstance(line, str) and line else cut_arguments(parameters),
+        **({} if isinstance(line, str) and line else kept_arguments(parameters)),
         "error": (one_line(error) if isinstance(error, str) and error else "failed") if failed else None,
         "duration_ms": _number(attributes.get("duration_ms")),
     }

@@ -9,7 +9,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from quartermaster.adapters._entries import ARGUMENT_LIMIT, TEXT_LIMIT, cut, cut_arguments
+from quartermaster.adapters._entries import (
+    ARGUMENT_LIMIT,
+    TEXT_LIMIT,
+    arguments_digest,
+    cut,
+    cut_arguments,
+    kept_arguments,
+    output_text,
+)
 from quartermaster.adapters._lines import is_id, text_or_none
 from quartermaster.adapters._story import arguments_of, cost_of, text_of
 
@@ -303,8 +311,10 @@ def command_of(name: str, attributes: Attributes) -> dict[str, Any]:
     line = arguments.get("command") if isinstance(arguments, dict) and tool in _SHELLS else None
     call: dict[str, Any] = {"command": cut(tool, TEXT_LIMIT), "call_id": first_text(attributes, _TOOL_CALL)}
     if isinstance(line, str) and line:
-        return call | {"command": cut(line, TEXT_LIMIT), "tool": cut(tool, TEXT_LIMIT)}
-    return call | {"arguments": cut_arguments(arguments)}
+        told = call | {"command": cut(line, TEXT_LIMIT), "tool": cut(tool, TEXT_LIMIT)}
+        told |= kept_arguments({name: arguments[name] for name in arguments if name != "command"} or None)
+        return told if len(line) <= TEXT_LIMIT else told | {"arguments_digest": arguments_digest(arguments)}
+    return call | kept_arguments(arguments)
 
 
 def exit_code_of(attributes: Attributes) -> int | None:
@@ -314,13 +324,8 @@ def exit_code_of(attributes: Attributes) -> int | None:
 
 
 def output_of(attributes: Attributes) -> str | None:
-    """The beginning of what came out, as written."""
-    value = _first(attributes, _OUTPUT)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        value = msgspec.json.encode(cut_arguments(value)).decode("utf-8", "replace")
-    return cut(value, TEXT_LIMIT)
+    """What came out, as written."""
+    return output_text(_first(attributes, _OUTPUT)) or None
 
 
 def prompt_of(attributes: Attributes) -> str | None:

@@ -10,16 +10,21 @@ any number of portions. What depends on other spans is told again once they are 
   conversation becomes known later is absorbed by it.
 - What is known of a mission (title, agent, model, outcome) comes from the span with the best claim,
   never from the one that happened to arrive first.
+- What a model said is a message of the deepest span that tells it. What a user said stands in every
+  call that follows: it is one message, at the time of the first of them. What the outermost agent
+  answered in the end is a message where no model said the same.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from quartermaster.adapters import _span_attributes as read
-from quartermaster.adapters._entries import Mission, cut, one_line
+from quartermaster.adapters import _span_messages as messages
+from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, kept_output, one_line
 from quartermaster.core.journal import ID_LIMIT, format_instant, minted_id
 
 MISSION_PREFIX: Final = "otel_"
@@ -28,7 +33,10 @@ MISSION_PREFIX: Final = "otel_"
 LATEST_INSTANT: Final = 2**63 - 1 - 61 * 10**9
 _ERROR_LIMIT: Final = 400
 _REMEMBERED_CALLS: Final = 16_384
-_REPEATED: Final = "span.model"
+_REPEATED: Final = {"llm.call": "span.model", "message.assistant": "span.message"}
+"""What entries are that only repeat what a span inside of theirs tells."""
+_REMEMBERED_QUESTIONS: Final = 1_000
+_TOOLS_LIMIT: Final = 200
 _UNNAMED_SERVICE: Final = "unknown_service"
 
 
@@ -53,7 +61,7 @@ class Span(msgspec.Struct, gc=False):
 
 
 class Branch(msgspec.Struct, gc=False):
-    """What has to be remembered of a span: its parent, and who of its branch calls the model.
+    """What has to be remembered of a span: its parent, and who of its branch calls the model or answers.
 
     `known` is False for a span that only its children have spoken of.
     """
@@ -62,6 +70,8 @@ class Branch(msgspec.Struct, gc=False):
     known: bool = False
     calls: bool = False
     called_below: bool = False
+    says: bool = False
+    said_below: bool = False
 
 
 Claim = tuple[int, int, str, str]
@@ -79,6 +89,39 @@ class Facts(msgspec.Struct):
     service: Claim | None = None
     ended: tuple[int, int, str, bool] | None = None
     """Of the agent that ended last: its end, its start (negative), its id, whether it failed."""
+    tools: tuple[str, ...] = ()
+    """The first 200 names, in order, of the tools that models and agents were given."""
+    asked: dict[str, tuple[int, str]] = {}
+    """Of each question the instant and the id of the first span that tells it."""
+    said: tuple[int, int, str, str] | None = None
+    """Of the model that said something last: its end, its start (negative), its id, a digest of its words."""
+    answer: tuple[int, int, str, str, str | None] | None = None
+    """Of the agent that answered last: its end, its start (negative), its id, its words and its name."""
+
+    def learn_tools(self, names: list[str]) -> None:
+        """Tools that a span says were there."""
+        if not set(names) <= set(self.tools):
+            self.tools = tuple(sorted({*self.tools, *names})[:_TOOLS_LIMIT])
+
+    def is_first_asked(self, question: str, span: Span) -> bool:
+        """Remember a question, and whether no earlier span is known to tell it."""
+        known = self.asked.get(question)
+        claim = (span.start, span.span_id)
+        if known is None and len(self.asked) >= _REMEMBERED_QUESTIONS:
+            return False
+        if known is not None and known < claim:
+            return False
+        self.asked = self.asked | {question: claim}
+        return True
+
+    def learn_words(self, span: Span, text: str, *, of_agent: bool) -> None:
+        """What a model or an agent said."""
+        ended = (_end_of(span), -span.start, span.span_id)
+        if not of_agent:
+            said = (*ended, _digest(text))
+            self.said = said if self.said is None else max(self.said, said)
+        elif self.answer is None or self.answer[:3] < ended:
+            self.answer = (*ended, cut(text, TEXT_LIMIT), read.agent_of(span.attributes))
 
     def claim(self, name: str, rank: int, span: Span, value: str | None) -> None:
         """Let a span tell a fact; it counts where no better claim is known."""
@@ -110,6 +153,12 @@ class Facts(msgspec.Struct):
                 self._take(name, claim)
         if other.ended is not None:
             self.ended = other.ended if self.ended is None else max(self.ended, other.ended)
+        self.learn_tools(list(other.tools))
+        self.asked = other.asked | self.asked
+        if other.said is not None:
+            self.said = other.said if self.said is None else max(self.said, other.said)
+        if other.answer is not None and (self.answer is None or self.answer[:3] < other.answer[:3]):
+            self.answer = other.answer
 
 
 class Memory(Protocol):
@@ -181,11 +230,17 @@ class _Seen(NamedTuple):
     kind: read.Kind
     usage: read.Usage
     mission_id: str
+    said: str | None
 
 
 def entry_id_of(trace_id: str, span_id: str) -> str:
     """The id of the entry that a span is."""
     return minted_id("otel", trace_id, span_id)
+
+
+def said_id_of(entry_id: str) -> str:
+    """The id of the entry that tells what was said in the span of another entry."""
+    return minted_id("otel", "said", entry_id)
 
 
 def mission_id_of(name: str) -> str:
@@ -225,7 +280,7 @@ def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False)
     ordered = sorted(distinct.values(), key=lambda span: (span.start, span.span_id))
     told, touched = _find_sessions(ordered, memory)
     seen = [_look_at(span, memory) for span in ordered]
-    spoken_of = {one.entry_id for one in seen}
+    spoken_of = {one.entry_id for one in seen} | {said_id_of(one.entry_id) for one in seen if one.said}
     for one in seen:
         for entry_id in _note_branch(one, memory):
             raw = None if entry_id in spoken_of else memory.told_call(entry_id)
@@ -234,11 +289,15 @@ def tell(spans: Iterable[Span], memory: Memory, *, prompt_is_task: bool = False)
     for one in seen:
         told.append(Told(_entry(one, memory), one.span))
         facts = touched.setdefault(one.mission_id, (_facts(one.mission_id, memory), one.span))[0]
+        told += [Told(raw, one.span) for raw in _messages(facts, one, memory)]
         _learn(facts, one)
     for mission_id, (facts, span) in touched.items():
-        if facts != memory.facts(mission_id):
+        known = memory.facts(mission_id)
+        if facts != known:
             memory.keep_facts(mission_id, facts)
-            told += [Told(raw, span) for raw in _facts_told(mission_id, facts, prompt_is_task)]
+            before = _facts_told(mission_id, known, prompt_is_task) if known is not None else []
+            after = _facts_told(mission_id, facts, prompt_is_task)
+            told += [Told(raw, span) for raw in after if raw not in before]
     return told
 
 
@@ -287,7 +346,8 @@ def _look_at(span: Span, memory: Memory) -> _Seen:
         memory.keep_home(span.trace_id, mission_id)
     kind = read.kind_of(span.name, span.attributes)
     usage = read.usage_of(span.attributes) if kind == "model" else read.Usage()
-    return _Seen(span, entry_id_of(span.trace_id, span.span_id), kind, usage, mission_id)
+    said = messages.said_in(span.attributes) if kind in ("model", "agent") else None
+    return _Seen(span, entry_id_of(span.trace_id, span.span_id), kind, usage, mission_id, said)
 
 
 def _calls_model(one: _Seen) -> bool:
@@ -296,23 +356,26 @@ def _calls_model(one: _Seen) -> bool:
 
 
 def _note_branch(one: _Seen, memory: Memory) -> list[str]:
-    """Remember where the span hangs; the ids of earlier calls that turn out to repeat one below them."""
+    """Remember where the span hangs; the ids of earlier entries that turn out to repeat one below them."""
     span = one.span
     parent = None if span.parent_id is None else entry_id_of(span.trace_id, span.parent_id)
     branch = memory.branch(one.entry_id) or Branch()
     branch.parent, branch.known, branch.calls = parent, True, _calls_model(one)
+    branch.says = branch.calls and one.said is not None
     memory.keep_branch(one.entry_id, branch)
+    calls, says = branch.calls or branch.called_below, branch.says or branch.said_below
     repeated: list[str] = []
-    if not branch.calls and not branch.called_below:
-        return repeated
-    while parent is not None:
+    while parent is not None and (calls or says):
         above = memory.branch(parent) or Branch()
-        if above.called_below:
+        calls, says = calls and not above.called_below, says and not above.said_below
+        if not calls and not says:
             break
-        above.called_below = True
+        above.called_below, above.said_below = above.called_below or calls, above.said_below or says
         memory.keep_branch(parent, above)
-        if above.calls:
+        if calls and above.calls:
             repeated.append(parent)
+        if says and above.says:
+            repeated.append(said_id_of(parent))
         parent = above.parent
     return repeated
 
@@ -333,9 +396,9 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def _as_repetition(raw: bytes) -> bytes:
-    """The entry of a call as it would have been told, had the call below it been known."""
+    """The entry of a call or a message as it would have been told, had the one below it been known."""
     envelope = _decode_envelope(raw)
-    envelope.entry_type = _REPEATED
+    envelope.entry_type = _REPEATED.get(envelope.entry_type, envelope.entry_type)
     return msgspec.json.encode(envelope)
 
 
@@ -365,6 +428,8 @@ def _model_entry(one: _Seen, memory: Memory) -> bytes:
         "reasoning_tokens": used.reasoning,
         "total_tokens": used.total,
         "cost_usd": used.cost,
+        "finish_reason": messages.finish_reason_in(attributes),
+        "agent": read.agent_of(attributes),
         **_outcome_of(one.span),
         **_about(one.span),
     }
@@ -373,7 +438,7 @@ def _model_entry(one: _Seen, memory: Memory) -> bytes:
     severity = "warn" if one.span.failed else "info"
     branch = memory.branch(one.entry_id)
     if branch is not None and branch.called_below:
-        return _span_entry(one, _REPEATED, payload, severity)
+        return _span_entry(one, _REPEATED["llm.call"], payload, severity)
     raw = _span_entry(one, "llm.call", payload, severity)
     memory.keep_call(one.entry_id, raw)
     return raw
@@ -393,7 +458,7 @@ def _tool_entry(one: _Seen) -> bytes:
 
 def _outcome_of(span: Span) -> dict[str, Any]:
     error = one_line(cut(span.message or "", _ERROR_LIMIT)) or "failed" if span.failed else None
-    return {"error": error, "output": read.output_of(span.attributes)}
+    return {"error": error, **kept_output(read.output_of(span.attributes))}
 
 
 def _about(span: Span) -> dict[str, Any]:
@@ -416,6 +481,52 @@ def _span_entry(one: _Seen, entry_type: str, payload: dict[str, Any], severity: 
         severity=severity,
         span=one.span,
     )
+
+
+def _messages(facts: Facts, one: _Seen, memory: Memory) -> list[bytes]:
+    """What was said to a model or an agent, where no span before tells it, and what a model said."""
+    if one.kind not in ("model", "agent"):
+        return []
+    told: list[bytes] = []
+    span = one.span
+    question = messages.asked_in(span.attributes)
+    if question is not None:
+        key = _digest(span.trace_id, question)
+        if facts.is_first_asked(key, span):
+            told.append(_message(one, "message.user", minted_id("otel", "asked", key), question))
+    branch = memory.branch(one.entry_id)
+    if one.said is not None and branch is not None and branch.says:
+        said_id = said_id_of(one.entry_id)
+        kind = _REPEATED["message.assistant"] if branch.said_below else "message.assistant"
+        raw = _message(one, kind, said_id, one.said)
+        memory.keep_call(said_id, raw)
+        told.append(raw)
+    return told
+
+
+def _message(one: _Seen, entry_type: str, entry_id: str, text: str) -> bytes:
+    span, by_user = one.span, entry_type == "message.user"
+    about = {"text": cut(text, TEXT_LIMIT), "span": span.span_id}
+    return _written(
+        one.mission_id,
+        entry_id,
+        span.start if by_user else _end_of(span),
+        entry_type,
+        about if by_user else about | {"agent": read.agent_of(span.attributes)},
+        summary=text,
+        actor="user" if by_user else "agent",
+        span=span,
+    )
+
+
+def _end_of(span: Span) -> int:
+    return span.start if span.end is None else span.end
+
+
+def _digest(*texts: str) -> str:
+    """Follows from the words of some texts, however they are spaced."""
+    words = "\0".join(" ".join(text.split()) for text in texts)
+    return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _written(
@@ -459,6 +570,9 @@ def _learn(facts: Facts, one: _Seen) -> None:
     if one.kind in ("agent", "model"):
         rank = int(one.kind == "agent")
         facts.claim("model", rank, span, read.requested_model_of(attributes))
+        facts.learn_tools(messages.tools_in(attributes))
+        if one.said is not None:
+            facts.learn_words(span, one.said, of_agent=one.kind == "agent")
         if not facts.has_better_title(1 - rank, span):
             facts.claim("title", 1 - rank, span, one_line(read.prompt_of(attributes) or ""))
 
@@ -472,6 +586,7 @@ def _facts_told(mission_id: str, facts: Facts, prompt_is_task: bool) -> list[byt
         "agent": facts.agent[3] if facts.agent else service,
         "model": facts.model[3] if facts.model else None,
         "version": facts.version[3] if facts.version else None,
+        "tools": facts.tools or None,
         "labels": {"service": service} if service else None,
     }
     created = _written(
@@ -484,7 +599,19 @@ def _facts_told(mission_id: str, facts: Facts, prompt_is_task: bool) -> list[byt
         actor="system",
         span=None,
     )
-    return [created, *_end_told(mission_id, facts)]
+    return [created, *_answer_told(mission_id, facts), *_end_told(mission_id, facts)]
+
+
+def _answer_told(mission_id: str, facts: Facts) -> list[bytes]:
+    """What the outermost agent answered in the end, which most often a model said before."""
+    if facts.answer is None:
+        return []
+    ended, _, span_id, text, agent = facts.answer
+    repeats = facts.said is not None and facts.said[3] == _digest(text)
+    entry_type = _REPEATED["message.assistant"] if repeats else "message.assistant"
+    payload = {"text": text, "agent": agent, "span": span_id}
+    answer_id = minted_id("otel", "answer", mission_id)
+    return [_written(mission_id, answer_id, ended, entry_type, payload, summary=text, span=None)]
 
 
 def _end_told(mission_id: str, facts: Facts) -> list[bytes]:

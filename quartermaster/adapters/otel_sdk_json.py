@@ -1,7 +1,8 @@
 """Spans as the Python SDK of OpenTelemetry holds them, dumped with `spans` around them; not OTLP.
 
 Ids are whole numbers of 128 and 64 bits, or hex. The dumps come from runs of agents, each of one
-prompt: what was asked names the task.
+prompt: what was asked names the task. What the agent answered stands beside the spans, and is taken as
+the output of the outermost one.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import msgspec
 
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters._documents import element_names, members_by_name
+from quartermaster.adapters._entries import output_text
 from quartermaster.adapters._otlp import whole_number
 from quartermaster.adapters._span_documents import Container, Level, checked, read_document
 from quartermaster.adapters._spans import Span, exceptions_of, failure_of, hex_id
@@ -56,25 +58,29 @@ class _SdkSpan(msgspec.Struct, gc=False):
 
 class _Dump(msgspec.Struct, gc=False):
     spans: list[msgspec.Raw] | None = None
+    final_output: Any = None
 
     def lists(self) -> list[msgspec.Raw] | None:
         return self.spans
 
     def about(self, outer: Any) -> Any:
-        return None
+        """What was answered in the end; programs without an answer write None as a text."""
+        return self.final_output if self.final_output != "None" else None
 
 
 _decode_span = msgspec.json.Decoder(_SdkSpan).decode
 
 
-def _read_span(text: bytes, _: Any) -> Span:
+def _read_span(text: bytes, final_output: Any) -> Span:
     span = _decode_span(text)
     trace_id = _id(span.context.trace_id, _TRACE_DIGITS)
     span_id = _id(span.context.span_id, _SPAN_DIGITS)
     if trace_id is None or span_id is None:
         raise Rejected("trace_id or span_id is missing or no id")
-    parent = span.parent.span_id if span.parent is not None else span.parent_id
+    parent = _id(span.parent.span_id if span.parent is not None else span.parent_id, _SPAN_DIGITS)
     attributes = span.attributes or {}
+    if parent is None and final_output:
+        attributes = {"gen_ai.output": output_text(final_output)} | attributes
     exceptions = exceptions_of((event.name, event.attributes or {}) for event in span.events or ())
     status = span.status or _Status()
     marked = isinstance(status.status_code, str) and status.status_code.lower() == "error"
@@ -83,7 +89,7 @@ def _read_span(text: bytes, _: Any) -> Span:
         Span(
             trace_id,
             span_id,
-            _id(parent, _SPAN_DIGITS),
+            parent,
             span.name or "span",
             _instant(span.start_time) or 0,
             _instant(span.end_time),

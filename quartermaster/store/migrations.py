@@ -276,7 +276,8 @@ create table eval_run (
     completed_at integer,
     attempt integer not null default 0,
     boot_id text,
-    cancelled integer not null default 0
+    cancelled integer not null default 0,
+    request text                        -- JSON: what was asked for beside single missions
 ) strict;
 create index eval_run_by_time on eval_run (workspace, created_at desc, run_id desc);
 create index eval_run_queue on eval_run (status, id) where status in ('queued', 'running');
@@ -315,6 +316,8 @@ create table span (
     known integer not null,             -- 0: only its children have come so far
     calls integer not null,             -- 1: it describes a model call
     called_below integer not null,      -- 1: a span inside of it does
+    says integer not null,              -- 1: it calls a model that answers in words
+    said_below integer not null,        -- 1: a span inside of it does
     primary key (workspace, span)
 ) strict, without rowid;
 

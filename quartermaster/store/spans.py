@@ -1,31 +1,39 @@
 """What is remembered of live spans: where they hang, and what they have told of their missions."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from quartermaster.store.database import Connection
 from quartermaster.store.journal import EntryKey, entry_id_of, entry_key
 
-_KEEP_BRANCH: Final = "insert or replace into span values (?, ?, ?, ?, ?, ?)"
+_KEEP_BRANCH: Final = "insert or replace into span values (?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP_FACTS: Final = "insert or replace into span_facts values (?, ?, ?)"
 
 
-def find_branch(
-    connection: Connection, workspace: int, entry_id: str
-) -> tuple[str | None, bool, bool, bool] | None:
-    """A span's parent, whether it has come, whether it is a model call, and whether one lies below it."""
+class BranchRow(NamedTuple):
+    """A span's parent, whether it has come, and whether it, or one below it, calls a model or answers."""
+
+    parent: str | None
+    known: bool
+    calls: bool
+    called_below: bool
+    says: bool
+    said_below: bool
+
+
+def find_branch(connection: Connection, workspace: int, entry_id: str) -> BranchRow | None:
+    """Where a span hangs."""
     row = connection.execute(
-        "select parent, known, calls, called_below from span where workspace = ? and span = ?",
+        "select parent, known, calls, called_below, says, said_below from span"
+        " where workspace = ? and span = ?",
         (workspace, entry_key(entry_id)),
     ).fetchone()
     if row is None:
         return None
     parent = None if row[0] is None else entry_id_of(row[0])
-    return parent, bool(row[1]), bool(row[2]), bool(row[3])
+    return BranchRow(parent, *map(bool, row[1:]))
 
 
-def keep_branches(
-    connection: Connection, workspace: int, branches: dict[str, tuple[str | None, bool, bool, bool]]
-) -> None:
+def keep_branches(connection: Connection, workspace: int, branches: dict[str, BranchRow]) -> None:
     """Remember where spans hang."""
     connection.executemany(
         _KEEP_BRANCH,
