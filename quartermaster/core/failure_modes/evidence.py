@@ -61,8 +61,8 @@ _READING: Final = re.compile(
 _READING_PROGRAMS: Final = frozenset(
     re.findall(
         r"\S+",
-        "awk basename cat cd cut date df diff dirname du echo env egrep fgrep file find grep head jq less ls nl "
-        "printenv ps pwd readlink realpath rg sort stat tail test tree true type uniq wc which whoami",
+        "awk basename cat cd cut date df diff dirname du echo env egrep fgrep file find grep head jq less ls "
+        "nl printenv ps pwd readlink realpath rg sort stat tail test tree true type uniq wc which whoami",
     )
 )
 _WRITING_SHELL: Final = re.compile(
