@@ -98,20 +98,43 @@ def bca_bootstrap(
     A row is a task, a column one of its numbers; `statistic` takes an array whose last axis holds the
     mean of each column. None for fewer than two rows, or where a draw makes the statistic infinite.
     """
+    return _bootstrap([columns], statistic, levels, seed, draws)
+
+
+def two_sample_bootstrap(
+    baseline: Sequence[float],
+    candidate: Sequence[float],
+    statistic: "Callable[[Numbers], Numbers]",
+    levels: Sequence[float],
+    *,
+    seed: int,
+) -> tuple[Interval, ...] | None:
+    """The same for arms without tasks: missions are drawn inside each arm, the means stand side by side."""
+    return _bootstrap([[baseline], [candidate]], statistic, levels, seed, BOOTSTRAP_DRAWS)
+
+
+def _bootstrap(
+    samples: Sequence[Sequence[Sequence[float]]],
+    statistic: "Callable[[Numbers], Numbers]",
+    levels: Sequence[float],
+    seed: int,
+    draws: int,
+) -> tuple[Interval, ...] | None:
     import numpy as np  # noqa: PLC0415 - a fifth of a second that only a comparison of sets needs
 
-    rows = np.array(columns, dtype=float).T
-    count = len(rows)
-    if count < 2:
+    tables = [np.array(columns, dtype=float).T for columns in samples]
+    if min(map(len, tables)) < 2:
         return None
-    observed = float(statistic(rows.mean(axis=0)))
+    bits = np.random.PCG64(seed)
+    means = [table.mean(axis=0) for table in tables]
     with np.errstate(all="ignore"):
-        drawn = np.sort(statistic(_means_of_draws(rows, seed, draws)))
-        left_out = statistic((rows.sum(axis=0) - rows) / (count - 1))
-    if not (math.isfinite(observed) and np.isfinite(drawn).all() and np.isfinite(left_out).all()):
+        observed = float(statistic(np.concatenate(means)))
+        drawn = statistic(np.concatenate([_means_of_draws(table, bits, draws) for table in tables], axis=1))
+        left_out = [statistic(_with_left_out(means, place, table)) for place, table in enumerate(tables)]
+    if not (math.isfinite(observed) and all(np.isfinite(values).all() for values in (drawn, *left_out))):
         return None
-    bias = _bias(drawn, observed)
-    acceleration = _acceleration(left_out)
+    drawn = np.sort(drawn)
+    bias, acceleration = _bias(drawn, observed), _acceleration(left_out)
     return tuple(_bca(drawn, level, bias, acceleration) for level in levels)
 
 
@@ -130,18 +153,30 @@ def _joined(one: float, other: float, correlation: float) -> float:
     return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
 
 
-def _means_of_draws(rows: "Numbers", seed: int, draws: int) -> "Numbers":
+def _means_of_draws(rows: "Numbers", bits: "numpy.random.PCG64", draws: int) -> "Numbers":
     """One mean of every column per draw; raw bits keep the same draws across versions of numpy."""
-    import numpy as np  # noqa: PLC0415 - see bca_bootstrap
+    import numpy as np  # noqa: PLC0415 - see _bootstrap
 
     count = len(rows)
-    bits = np.random.PCG64(seed)
-    sums = np.zeros((draws, rows.shape[1]))
+    sums = np.zeros((rows.shape[1], draws))
     for _ in range(count):
         raw = bits.random_raw((draws + 1) // 2).view(np.uint32)[:draws]
-        sums += rows[(raw.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)]
-    means: Numbers = sums / count
+        drawn = (raw.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)
+        for column, values in enumerate(rows.T):
+            sums[column] += values[drawn]
+    means: Numbers = sums.T / count
     return means
+
+
+def _with_left_out(means: "Sequence[Numbers]", place: int, rows: "Numbers") -> "Numbers":
+    """All means, once for every row of the sample at `place` that is left out of its own."""
+    import numpy as np  # noqa: PLC0415 - see _bootstrap
+
+    without = (rows.sum(axis=0) - rows) / (len(rows) - 1)
+    return np.concatenate(
+        [without if index == place else np.tile(mean, (len(rows), 1)) for index, mean in enumerate(means)],
+        axis=1,
+    )
 
 
 def _bias(drawn: "Numbers", observed: float) -> float:
@@ -155,13 +190,15 @@ def _slack(observed: float) -> float:
     return 1e-12 * max(1.0, abs(observed))
 
 
-def _acceleration(left_out: "Numbers") -> float:
-    deviations = left_out.mean() - left_out
-    largest = float(abs(deviations).max())
+def _acceleration(left_out: "Sequence[Numbers]") -> float:
+    """How the spread changes with the statistic, from what each left-out row does to it."""
+    shapes = [(values.mean() - values) * ((len(values) - 1) / len(values)) for values in left_out]
+    largest = max(float(abs(shape).max()) for shape in shapes)
     if not largest:
         return 0.0
-    shape = deviations / largest
-    return float((shape**3).sum() / (6 * (shape**2).sum() ** 1.5))
+    cubes = sum(float(((shape / largest) ** 3).sum()) for shape in shapes)
+    squares = sum(float(((shape / largest) ** 2).sum()) for shape in shapes)
+    return cubes / (6 * math.sqrt(squares) ** 3)
 
 
 def _bca(drawn: "Numbers", level: float, bias: float, acceleration: float) -> Interval:

@@ -30,12 +30,12 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     smallest: float
 
 
-def resolution(w: float, tasks: int, trials: int) -> float:
+def resolution(w: float, tasks: int, trials: float) -> float:
     """The smallest effect seen with 80 % power: about 2.486 times the standard error of the difference."""
     return _reach() * math.sqrt(2 * w / (tasks * trials))
 
 
-def relative_resolution(w: float, tasks: int, trials: int) -> float:
+def relative_resolution(w: float, tasks: int, trials: float) -> float:
     """For a logarithmic metric: the smallest rise as a share of the baseline."""
     return math.expm1(resolution(w, tasks, trials))
 

@@ -1,0 +1,159 @@
+"""How much a breach between two single missions is worth: does the change leave the usual run-to-run range?
+
+The history is the user's own: earlier runs of the same task, and all tasks of the project run at least twice.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from quartermaster.core.plan import within_task_variance
+from quartermaster.core.set_wording import percent, probability
+from quartermaster.core.statistics import binomial_mid_p, fisher_mid_p
+
+Grade = Literal["single-run", "outside-noise", "within-run"]
+
+_RUNS_OF_TASK: Final = 3
+_REPEATED_TASKS: Final = 20
+_ONE_SIDED: Final = 1.645
+_ALPHA: Final = 0.05
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Earlier values of one metric: `task` of the baseline runs of the task at hand, the baseline of the
+    pair among them; `project` of every task and its runs."""
+
+    task: tuple[float, ...] = ()
+    project: Mapping[str, Sequence[float]] = {}
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Of one mission: bad events, and what they are out of: calls, or calls without an error."""
+
+    events: int
+    of: int
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A breach's grade, the sentence that follows it, and what the grade rests on.
+
+    `unchanged_moved` is the share of pairs of runs of the same task that moved at least this much.
+    """
+
+    grade: Grade
+    sentence: str
+    limit: float | None = None
+    sigma: float | None = None
+    runs: int = 0
+    repeated_tasks: int = 0
+    unchanged_moved: float | None = None
+    p: float | None = None
+
+
+def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
+    """Grades a rise of steps, cost or another positive metric.
+
+    `outside-noise` where the logarithm of the candidate over the geometric mean of this task's h baseline
+    runs exceeds 1.645 sigma sqrt(1 + 1/h); sigma is the deviation of logarithms inside tasks.
+    """
+    repeated = _repeated(history)
+    moved = _share_moved(repeated, baseline, candidate)
+    sigma = _sigma(history, repeated)
+    own = [value for value in history.task or (baseline,) if value > 0]
+    if sigma is None or baseline <= 0 or not own:
+        return Evidence(
+            grade="single-run",
+            sentence=_single_run(moved, len(repeated)),
+            runs=len(history.task),
+            repeated_tasks=len(repeated),
+            unchanged_moved=moved,
+        )
+    limit = _ONE_SIDED * sigma * math.sqrt(1 + 1 / len(own))
+    usual = math.fsum(map(math.log, own)) / len(own)
+    outside = candidate > 0 and math.log(candidate) - usual > limit
+    return Evidence(
+        grade="outside-noise" if outside else "single-run",
+        sentence=_outside(len(history.task), len(repeated)) if outside else _single_run(moved, len(repeated)),
+        limit=math.expm1(limit),
+        sigma=sigma,
+        runs=len(history.task),
+        repeated_tasks=len(repeated),
+        unchanged_moved=moved,
+    )
+
+
+def grade_tool_errors(baseline: Counts, candidate: Counts) -> Evidence:
+    """Grades a drop of tool success by the calls inside both missions; `of` counts all calls."""
+    p = fisher_mid_p(
+        candidate.events, candidate.of - candidate.events, baseline.events, baseline.of - baseline.events
+    )
+    return _within_run(p, "calls", baseline, candidate)
+
+
+def grade_hallucinations(baseline: Counts, candidate: Counts) -> Evidence:
+    """Grades a rise of hallucinations, given the calls in which they could happen; `of` counts those."""
+    calls = baseline.of + candidate.of
+    share = candidate.of / calls if calls else 0.5
+    p = binomial_mid_p(candidate.events, baseline.events, share) if 0 < share < 1 else 1.0
+    return _within_run(p, "calls", baseline, candidate)
+
+
+def _repeated(history: History) -> dict[str, list[float]]:
+    """The project's tasks that were run at least twice, without values that have no logarithm."""
+    tasks = {task: [value for value in values if value > 0] for task, values in history.project.items()}
+    return {task: values for task, values in sorted(tasks.items()) if len(values) >= 2}
+
+
+def _sigma(history: History, repeated: Mapping[str, Sequence[float]]) -> float | None:
+    """Pooled over the project's repeated tasks where there are enough, else from this task's own runs."""
+    own = [value for value in history.task if value > 0]
+    if len(repeated) >= _REPEATED_TASKS:
+        tasks = list(repeated.values())
+    elif len(own) >= _RUNS_OF_TASK:
+        tasks = [*repeated.values(), own] if own not in repeated.values() else list(repeated.values())
+    else:
+        return None
+    w = within_task_variance([[math.log(value) for value in values] for values in tasks])
+    return None if w is None else math.sqrt(w)
+
+
+def _share_moved(repeated: Mapping[str, Sequence[float]], baseline: float, candidate: float) -> float | None:
+    """Of all ordered pairs of runs of one task, the share that rose at least this much; each task counts
+    the same."""
+    if not repeated or baseline <= 0:
+        return None
+    ratio = candidate / baseline
+    shares = [_pairs_moved(values, ratio) for values in repeated.values()]
+    return math.fsum(shares) / len(shares)
+
+
+def _pairs_moved(values: Sequence[float], ratio: float) -> float:
+    pairs = [(before, after) for i, before in enumerate(values) for j, after in enumerate(values) if i != j]
+    return sum(after >= before * ratio * (1 - 1e-9) for before, after in pairs) / len(pairs)
+
+
+def _single_run(moved: float | None, tasks: int) -> str:
+    sentence = "One run against one run cannot separate this from run-to-run variation"
+    if moved is None:
+        return f"{sentence}."
+    which = "repeated task" if tasks == 1 else f"{tasks} repeated tasks"
+    return f"{sentence}: in your last {which}, {percent(moved)} of unchanged pairs moved at least this much."
+
+
+def _outside(runs: int, tasks: int) -> str:
+    if runs >= 2:
+        return f"It lies outside the 95 % range of this task's {runs} earlier runs."
+    return f"It lies outside the 95 % range of runs of the same task, from your last {tasks} repeated tasks."
+
+
+def _within_run(p: float, unit: str, baseline: Counts, candidate: Counts) -> Evidence:
+    counted = f"{baseline.events} of {baseline.of} -> {candidate.events} of {candidate.of} {unit}"
+    if p > _ALPHA:
+        return Evidence(grade="single-run", sentence=f"{_single_run(None, 0)[:-1]} ({counted}).", p=p)
+    return Evidence(
+        grade="within-run",
+        sentence=f"The calls inside the two runs are enough to tell ({counted}; {probability(p)}).",
+        p=p,
+    )

@@ -1,0 +1,237 @@
+"""Missions as a comparison of sets sees them, the policy they are judged by, and how they are paired."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from quartermaster.core.comparison import Profile
+from quartermaster.core.intervals import wilson
+
+Status = Literal["succeeded", "failed", "aborted", "timed_out", "limit_reached", "running", "unknown"]
+
+ABNORMAL: Final = frozenset({"aborted", "timed_out", "limit_reached"})
+TERMINAL: Final = ABNORMAL | {"succeeded", "failed"}
+
+INFRASTRUCTURE_SHARE: Final = 0.05
+"""Beyond this share of an arm's missions, failures of the infrastructure cannot be set aside."""
+_UNSTABLE_RUNS: Final = 10
+_UNSTABLE_BETWEEN: Final = (0.2, 0.8)
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One mission of a set.
+
+    `success` is a verifier's word and wins over the status. `values` holds `work_steps`, `steps`,
+    `total_tokens`, `total_cost_usd`, `wall_time` (seconds), `tool_calls`, `hallucinations`,
+    `guardrail_blocks`: None or absent where it cannot be said. `cost_coverage` is the share of the tokens
+    that has a price. `tools` holds the calls that succeeded and failed of each tool.
+    """
+
+    mission_id: str
+    task: str | None = None
+    order: int = 0
+    status: Status = "unknown"
+    success: bool | None = None
+    values: Mapping[str, float | None] = {}
+    cost_coverage: float | None = None
+    tool_ok: int = 0
+    tool_errors: int = 0
+    infrastructure: bool = False
+    failure_modes: Mapping[str, int] = {}
+    tools: Mapping[str, tuple[int, int]] = {}
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "succeeded" if self.success is None else self.success
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def without_steps(self) -> bool:
+        return self.values.get("work_steps", self.values.get("steps")) == 0
+
+    @property
+    def ended_abnormally(self) -> bool:
+        return self.status in ABNORMAL or self.without_steps
+
+
+class Family(msgspec.Struct, frozen=True):
+    """Metrics that share one chance of a false alarm; `blocks` says whether a regression fails a gate."""
+
+    name: str
+    metrics: tuple[str, ...]
+    blocks: bool
+
+
+QUALITY: Final = Family("quality", ("mission_success", "tool_success_rate", "hallucinations"), blocks=True)
+EFFICIENCY: Final = Family("efficiency", ("work_steps", "total_cost_usd"), blocks=False)
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a comparison is judged. `thresholds` are for metrics that the profile does not name."""
+
+    profile: Profile = Profile()
+    thresholds: Mapping[str, float] = {}
+    families: tuple[Family, ...] = (QUALITY, EFFICIENCY)
+    alpha: float = 0.05
+    strict: bool = False
+    quarantine: bool = False
+
+    def __post_init__(self) -> None:
+        gated = [metric for family in self.families for metric in family.metrics]
+        if len(set(gated)) < len(gated):
+            raise ValueError("a metric belongs to one family only")
+        if not 0 < self.alpha < 0.5:
+            raise ValueError("alpha must lie between 0 and 0.5")
+
+    def family_of(self, metric: str) -> Family | None:
+        return next((family for family in self.families if metric in family.metrics), None)
+
+    def threshold_of(self, metric: str) -> float:
+        """By how much the metric may get worse: a share for rates and ratios, a count per mission."""
+        if metric in self.thresholds:
+            return self.thresholds[metric]
+        named: dict[str, float] = {
+            "mission_success": self.profile.tool_success_rate,
+            "tool_success_rate": self.profile.tool_success_rate,
+            "work_steps": self.profile.steps_to_goal,
+            "steps": self.profile.steps_to_goal,
+            "total_cost_usd": self.profile.total_cost_usd,
+            "total_tokens": self.profile.total_cost_usd,
+            "wall_time": self.profile.steps_to_goal,
+        }
+        return named.get(metric, self.profile.hallucinations)
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a task succeeded in each arm. `unstable` is measured on the baseline alone, so that a
+    candidate cannot quarantine the task it breaks."""
+
+    task: str
+    baseline_succeeded: int
+    baseline_runs: int
+    candidate_succeeded: int
+    candidate_runs: int
+    unstable: bool
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one side's missions before anything was compared."""
+
+    missions: int
+    compared: int
+    non_terminal: int
+    infrastructure: int
+    without_task: int
+    quarantined: int
+    abnormal: int
+
+
+class Population(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is compared with whom. Tasks of only one side are listed and never compared."""
+
+    paired: bool
+    tasks: int
+    fewest_trials: int
+    most_trials: int
+    baseline: Arm
+    candidate: Arm
+    only_in_baseline: tuple[str, ...]
+    only_in_candidate: tuple[str, ...]
+    quarantined: tuple[str, ...]
+    in_both_sets: int
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """The runs of one task in both arms."""
+
+    task: str
+    baseline: tuple[Trial, ...]
+    candidate: tuple[Trial, ...]
+
+
+class Pairing(msgspec.Struct, frozen=True):
+    """The paired tasks, or, where no mission names a task, one pair that holds both arms whole."""
+
+    pairs: tuple[Pair, ...]
+    population: Population
+    records: tuple[TaskRecord, ...]
+
+
+def pair_up(baseline: Sequence[Trial], candidate: Sequence[Trial], policy: Policy) -> Pairing:
+    """Sets aside what cannot be compared, counts it, and pairs the rest by task in order of its name."""
+    sides = [_ordered(arm) for arm in (baseline, candidate)]
+    kept = [[trial for trial in side if trial.terminal and not trial.infrastructure] for side in sides]
+    paired = any(trial.task is not None for side in sides for trial in side)
+    before, after = (_by_task(side) if paired else {"": side} for side in kept)
+    shared = sorted(task for task in before if before[task] and after.get(task))
+    records = tuple(_record(task, before[task], after[task]) for task in shared) if paired else ()
+    quarantined = tuple(record.task for record in records if record.unstable and policy.quarantine)
+    pairs = tuple(
+        Pair(task, tuple(before[task]), tuple(after[task])) for task in shared if task not in quarantined
+    )
+    trials = [len(side) for pair in pairs for side in (pair.baseline, pair.candidate)]
+    population = Population(
+        paired=paired,
+        tasks=len(pairs) if paired else 0,
+        fewest_trials=min(trials, default=0),
+        most_trials=max(trials, default=0),
+        baseline=_arm(sides[0], kept[0], [t for pair in pairs for t in pair.baseline], paired, quarantined),
+        candidate=_arm(sides[1], kept[1], [t for pair in pairs for t in pair.candidate], paired, quarantined),
+        only_in_baseline=tuple(sorted(before.keys() - after.keys())),
+        only_in_candidate=tuple(sorted(after.keys() - before.keys())),
+        quarantined=quarantined,
+        in_both_sets=len({trial.mission_id for trial in sides[0]} & {trial.mission_id for trial in sides[1]}),
+    )
+    return Pairing(pairs, population, records)
+
+
+def _ordered(trials: Sequence[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: (trial.task or "", trial.order, trial.mission_id))
+
+
+def _by_task(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    tasks: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.task is not None:
+            tasks.setdefault(trial.task, []).append(trial)
+    return tasks
+
+
+def _record(task: str, baseline: Sequence[Trial], candidate: Sequence[Trial]) -> TaskRecord:
+    succeeded = sum(trial.succeeded for trial in baseline)
+    return TaskRecord(
+        task=task,
+        baseline_succeeded=succeeded,
+        baseline_runs=len(baseline),
+        candidate_succeeded=sum(trial.succeeded for trial in candidate),
+        candidate_runs=len(candidate),
+        unstable=_unstable(succeeded, len(baseline)),
+    )
+
+
+def _unstable(succeeded: int, runs: int) -> bool:
+    interval = wilson(succeeded, runs)
+    low, high = _UNSTABLE_BETWEEN
+    return runs >= _UNSTABLE_RUNS and interval is not None and low < interval.low and interval.high < high
+
+
+def _arm(
+    trials: Sequence[Trial],
+    kept: Sequence[Trial],
+    compared: Sequence[Trial],
+    paired: bool,
+    quarantined: Sequence[str],
+) -> Arm:
+    return Arm(
+        missions=len(trials),
+        compared=len(compared),
+        non_terminal=sum(not trial.terminal for trial in trials),
+        infrastructure=sum(trial.terminal and trial.infrastructure for trial in trials),
+        without_task=sum(trial.task is None for trial in kept) if paired else 0,
+        quarantined=sum(trial.task in quarantined for trial in kept),
+        abnormal=sum(trial.ended_abnormally for trial in compared),
+    )
