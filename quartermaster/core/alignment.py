@@ -69,6 +69,14 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def paired(self) -> bool:
         return self.kind in ("equal", "changed")
 
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Positions of steps that stand side by side; only for a block that is paired."""
+        return zip(
+            range(self.baseline.start, self.baseline.end),
+            range(self.candidate.start, self.candidate.end),
+            strict=True,
+        )
+
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """A position on both sides; at the end of a side it is the number of its steps."""
@@ -112,7 +120,7 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
         """Positions that stand side by side, equal or changed."""
         for block in self.blocks:
             if block.paired:
-                yield from zip(_positions(block.baseline), _positions(block.candidate), strict=True)
+                yield from block.pairs()
 
 
 def align(
@@ -223,15 +231,11 @@ def _as_json(value: Any) -> str:
         return repr(value)
 
 
-def _positions(span: Span) -> range:
-    return range(span.start, span.end)
-
-
 def _flips(blocks: Sequence[Block], baseline: Sequence[Event], candidate: Sequence[Event]) -> Iterator[Flip]:
     for block in blocks:
         if not block.paired:
             continue
-        for before, after in zip(_positions(block.baseline), _positions(block.candidate), strict=True):
+        for before, after in block.pairs():
             was, became = baseline[before].succeeded, candidate[after].succeeded
             if was is not became and was is not None and became is not None:
                 yield Flip(baseline=before, candidate=after, failed=not became)
