@@ -18,7 +18,8 @@ from quartermaster.store.database import Connection, Database
 
 DAEMON: Final = "daemon"
 EVALUATION: Final = "evaluation"
-"""Who may hold a home: the daemon, or a command that evaluates because there is none."""
+RESTORE: Final = "restore"
+"""Who may hold a home: the daemon, a command that evaluates because there is none, or a restore."""
 
 _PATIENCE_SECONDS: Final = 0.3
 

@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "workspace": "Create and list workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
     "token": "Create, list and revoke tokens.",
+    "backup": "Write the whole database into one file, while it is written to; verify such a file.",
+    "restore": "Put a backup back in the place of the database.",
     "doctor": "Check home, database, inboxes, disk and port.",
 }
 """Name and one line of help of every command; the module is `quartermaster.cli.<name>`."""

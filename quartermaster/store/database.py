@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from quartermaster.errors import OutcomeUnknown, StorageBusy, StorageError, StorageFull
+from quartermaster.errors import HomeLocked, OutcomeUnknown, StorageBusy, StorageError, StorageFull
 from quartermaster.store import migrations
 from quartermaster.store.space import Space
 
@@ -258,6 +258,34 @@ def closing_connection(path: Path, *, writable: bool = True) -> Iterator[Connect
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def connect_unchanging(path: Path) -> Iterator[Connection]:
+    """A connection to a file that nobody writes to; no file is made beside it."""
+    place = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    try:
+        connection.execute("pragma trusted_schema = off")
+        yield connection
+    finally:
+        connection.close()
+
+
+def hold_alone(path: Path) -> None:
+    """Put the log into a database file that nobody else has open; one that is damaged stays as it is.
+
+    Raises HomeLocked where somebody has.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
+        try:
+            connection.execute("pragma journal_mode = delete")
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        if _code_of(error) in _BUSY:
+            raise HomeLocked("another command uses the database; wait for it, or end it") from error
 
 
 class _Change:

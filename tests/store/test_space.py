@@ -143,7 +143,7 @@ def starve(daemon: Daemon, small_disk: Path, samples: Path) -> None:
     assert refused.status == 507
     assert refused.json["error"] == "storage full"
     assert daemon.request("POST", "/api/v1/eval/replay", {"mission_id": "m"}).status == 507
-    assert daemon.get("/api/v1/missions")["rows"][0]["id"] == "m"
+    assert daemon.get("/api/v1/missions")["rows"][0]["mission_id"] == "m"
     ready = daemon.request("GET", "/readyz")
     assert ready.status == 503
     assert "nearly full" in " ".join(ready.json["reasons"])
