@@ -5,10 +5,11 @@ The history is the user's own: earlier runs of the same task, and all tasks of t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from quartermaster.core.distributions import student_t_quantile
 from quartermaster.core.plan import within_task_variance
 from quartermaster.core.set_wording import percent, probability
 from quartermaster.core.statistics import binomial_mid_p, fisher_mid_p
@@ -17,7 +18,7 @@ Grade = Literal["single-run", "outside-noise", "within-run"]
 
 _RUNS_OF_TASK: Final = 3
 _REPEATED_TASKS: Final = 20
-_ONE_SIDED: Final = 1.645
+_ONE_SIDED: Final = 0.95
 _ALPHA: Final = 0.05
 
 
@@ -52,17 +53,25 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None = None
 
 
+class _Spread(NamedTuple):
+    """The deviation of logarithms inside tasks, and the degrees of freedom behind it."""
+
+    sigma: float
+    degrees: int
+
+
 def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
     """Grades a rise of steps, cost or another positive metric.
 
     `outside-noise` where the logarithm of the candidate over the geometric mean of this task's h baseline
-    runs exceeds 1.645 sigma sqrt(1 + 1/h); sigma is the deviation of logarithms inside tasks.
+    runs exceeds 1.645 sigma sqrt(1 + 1/h); sigma is the deviation of logarithms inside tasks. Where few
+    runs stand behind sigma, Student's quantile replaces 1.645: with three runs of one task it is 2.92.
     """
     repeated = _repeated(history)
     moved = _share_moved(repeated, baseline, candidate)
-    sigma = _sigma(history, repeated)
+    spread = _spread(history, repeated)
     own = [value for value in history.task or (baseline,) if value > 0]
-    if sigma is None or baseline <= 0 or not own:
+    if spread is None or baseline <= 0 or not own:
         return Evidence(
             grade="single-run",
             sentence=_single_run(moved, len(repeated)),
@@ -70,14 +79,14 @@ def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
             repeated_tasks=len(repeated),
             unchanged_moved=moved,
         )
-    limit = _ONE_SIDED * sigma * math.sqrt(1 + 1 / len(own))
+    limit = student_t_quantile(_ONE_SIDED, spread.degrees) * spread.sigma * math.sqrt(1 + 1 / len(own))
     usual = math.fsum(map(math.log, own)) / len(own)
     outside = candidate > 0 and math.log(candidate) - usual > limit
     return Evidence(
         grade="outside-noise" if outside else "single-run",
         sentence=_outside(len(history.task), len(repeated)) if outside else _single_run(moved, len(repeated)),
         limit=math.expm1(limit),
-        sigma=sigma,
+        sigma=spread.sigma,
         runs=len(history.task),
         repeated_tasks=len(repeated),
         unchanged_moved=moved,
@@ -106,17 +115,17 @@ def _repeated(history: History) -> dict[str, list[float]]:
     return {task: values for task, values in sorted(tasks.items()) if len(values) >= 2}
 
 
-def _sigma(history: History, repeated: Mapping[str, Sequence[float]]) -> float | None:
+def _spread(history: History, repeated: Mapping[str, Sequence[float]]) -> _Spread | None:
     """Pooled over the project's repeated tasks where there are enough, else from this task's own runs."""
     own = [value for value in history.task if value > 0]
     if len(repeated) >= _REPEATED_TASKS:
         tasks = list(repeated.values())
     elif len(own) >= _RUNS_OF_TASK:
-        tasks = [*repeated.values(), own] if own not in repeated.values() else list(repeated.values())
+        tasks = [own]
     else:
         return None
     w = within_task_variance([[math.log(value) for value in values] for values in tasks])
-    return None if w is None else math.sqrt(w)
+    return None if w is None else _Spread(math.sqrt(w), sum(len(values) - 1 for values in tasks))
 
 
 def _share_moved(repeated: Mapping[str, Sequence[float]], baseline: float, candidate: float) -> float | None:

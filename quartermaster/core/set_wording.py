@@ -36,8 +36,8 @@ def with_outcome(metrics: Sequence[MetricComparison]) -> tuple[MetricComparison,
     outcome = next((metric for metric in metrics if metric.metric == "mission_success"), None)
     if outcome is None or outcome.baseline is None:
         return tuple(metrics)
-    beside = f"Mission success over {_of_tasks(outcome)}: {_shown(outcome, outcome.baseline)} -> "
-    beside += f"{_shown(outcome, outcome.candidate)}."
+    beside = f"Mission success over {_of_tasks(outcome)}: {shown(outcome, outcome.baseline)} -> "
+    beside += f"{shown(outcome, outcome.candidate)}."
     return tuple(
         replace(metric, sentence=f"{metric.sentence} {beside}")
         if metric.kind == "ratio" and metric.worsening is not None and metric.worsening < 0
@@ -119,9 +119,9 @@ def _facts(metric: MetricComparison, population: Population) -> Iterator[str]:
     kind = {"geometric mean ratio": "geometric mean ", "ratio of sums": "mean "}.get(metric.effect or "", "")
     size = _of_tasks(metric) if population.paired else f"{metric.tasks} missions"
     each = " per mission" if metric.kind == "count" else ""
-    yield f"{kind}{_shown(metric, metric.baseline)} -> {_shown(metric, metric.candidate)}{each}, {size}"
+    yield f"{kind}{shown(metric, metric.baseline)} -> {shown(metric, metric.candidate)}{each}, {size}"
     if metric.interval is not None:
-        yield f"95 % interval {_range(metric)}"
+        yield f"95 % interval {range_of(metric)}"
     if population.paired:
         yield f"{_tasks(metric.worse)} got worse, {metric.better} better"
     if metric.p is not None:
@@ -139,7 +139,7 @@ def _tasks(number: int) -> str:
     return f"{number} task" if number == 1 else f"{number} tasks"
 
 
-def _range(metric: MetricComparison) -> str:
+def range_of(metric: MetricComparison) -> str:
     """The interval of the change in the direction that the sentence names."""
     assert metric.interval is not None
     low, high = metric.interval.low, metric.interval.high
@@ -228,7 +228,8 @@ def _amount(metric: MetricComparison, change: float) -> str:
     return percent(change) if metric.kind == "ratio" else points(change)
 
 
-def _shown(metric: MetricComparison, number: float | None) -> str:
+def shown(metric: MetricComparison, number: float | None) -> str:
+    """One side of a metric, in its unit."""
     if number is None:
         return "cannot be said"
     if metric.kind in ("outcome", "rate"):
