@@ -83,7 +83,8 @@ _RULES: Final = (
     *_rules("json_web_token", rb"[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", b"eyJ"),
     *_rules(
         "private_key",
-        rb"[A-Z ]{0,20}PRIVATE KEY-----[^\"]{10,8192}?-----END [A-Z ]{0,20}PRIVATE KEY-----",
+        rb"[A-Z ]{0,20}PRIVATE KEY-----(?:[^\"]{10,8192}?-----END [A-Z ]{0,20}PRIVATE KEY-----"
+        rb"|[^\"]{10,8192}?(?=\xe2\x80\xa6))",  # a long text is cut there, and the end of the key with it
         b"-----BEGIN ",
     ),
     *_rules("bearer_token", rb"([\w.~+/=-]{20,})", b"Bearer ", b"bearer ", plausible=_is_random),

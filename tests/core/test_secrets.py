@@ -59,6 +59,12 @@ def test_a_private_key_is_masked_with_its_line_breaks() -> None:
     assert json.loads(masked) == {"file": "[masked:private_key]", "after": 1}
 
 
+def test_a_private_key_is_masked_as_far_as_a_cut_text_holds_it() -> None:
+    text = f"-----BEGIN RSA PRIVATE KEY-----\n{LONG}\n{LONG}… and so on"
+    masked, _ = Masker().mask(json.dumps({"output": text}, ensure_ascii=False).encode())
+    assert json.loads(masked) == {"output": "[masked:private_key]… and so on"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
