@@ -147,3 +147,20 @@ def test_masking_can_be_switched_off_and_given_further_patterns(
     page = database.read_blocking(lambda c: list_entries(c, workspace, JournalFilter()))
     raws = b"".join(page.entries)
     assert SECRET.encode() in raws and b"[masked:custom]" in raws
+
+
+def test_what_a_tool_answered_is_masked(database: Database, workspace: int, tmp_path: Path) -> None:
+    called = {"function": {"name": "show_settings", "arguments": "{}"}, "id": "call_1"}
+    messages = [
+        {"role": "user", "content": "Show the settings."},
+        {"role": "assistant", "content": "I look.", "tool_calls": [called]},
+        {"role": "tool", "content": f"key = {SECRET}", "tool_call_id": "call_1"},
+    ]
+    file = tmp_path / "chat.json"
+    file.write_text(json.dumps(messages))
+    [ledger] = ingest_paths(database, workspace, [file])
+    assert (ledger.format, ledger.rejected) == ("chat_messages", 0)
+    page = database.read_blocking(lambda c: list_entries(c, workspace, JournalFilter()))
+    outputs = [json.loads(raw).get("payload", {}).get("output") for raw in page.entries]
+    assert [output for output in outputs if output] == [f"key = {MASKED}"]
+    assert SECRET.encode() not in bytes_on_disk(database)

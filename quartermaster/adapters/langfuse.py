@@ -240,16 +240,17 @@ def _run(one: _Observation) -> Run:
         return Run(
             kind="model", name=name, model=model, usage=usage, said=said_in(answer), more=more, **known
         )
-    tool = _tool(one, name)
+    attributes = _attributes(one)
+    tool = _tool(one, name, attributes)
     if tool:
         arguments, output = decoded_twice(one.input), answered_in(one.output)
         return Run(kind="tool", name=tool, arguments=arguments, output=output, **known)
-    return Run(kind="other", name=name, agent=_agent_that_is(one, parent), **known)
+    return Run(kind="other", name=name, agent=_agent_that_is(one, parent, attributes), **known)
 
 
-def _agent_that_is(one: _Observation, parent: str | None) -> str | None:
+def _agent_that_is(one: _Observation, parent: str | None, attributes: dict[str, Any]) -> str | None:
     """The agent that an observation is; a trace's root may only be called one."""
-    named = text_or_none(_attributes(one).get("gen_ai.agent.name"))
+    named = text_or_none(attributes.get("gen_ai.agent.name"))
     return _steady(named or (text_or_none(one.name) if one.type == "AGENT" and parent else None))
 
 
@@ -271,9 +272,8 @@ def _tools(observations: list[_Observation]) -> list[str] | None:
     return declared_tools(*offered)
 
 
-def _tool(one: _Observation, name: str) -> str | None:
+def _tool(one: _Observation, name: str, attributes: dict[str, Any]) -> str | None:
     """The name of a tool, where the observation is one."""
-    attributes = _attributes(one)
     named = next((attributes[key] for key in _TOOL_NAMES if text_or_none(attributes.get(key))), None)
     if one.type == "TOOL":
         return named or _TOOL_PREFIX.sub("", name)

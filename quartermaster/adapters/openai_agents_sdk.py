@@ -41,7 +41,8 @@ _RESPONSE_USAGE: Final = re.compile(
 )
 _RESPONSE_MODEL: Final = re.compile(r"model='([\w./:@-]{1,200})', object='response'")
 _RESPONSE_TEXT: Final = re.compile(
-    r"ResponseOutputText\(annotations=\[[^\]]{0,20000}\], text=('(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\")",
+    r"ResponseOutputText\(annotations=\[[^\]]{0,20000}\], text="
+    r"('[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\")",
     re.DOTALL,
 )
 _RESPONSE_CUT: Final = re.compile(r"incomplete_details=IncompleteDetails\(reason='(\w{1,64})'")

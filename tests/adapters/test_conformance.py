@@ -21,6 +21,13 @@ WRONG_VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 10**30, 1e300, "", " ", "x" * 600, "2026-13-40T99:99:99Z", [], {}, [1], {"a": 1}, [[]],
 )  # fmt: skip
 
+KEEPS_NO_OUTPUT = {
+    "mast": "its sample calls no tool",
+    "otel_jaeger": "its sample records no results",
+    "otel_tempo": "its sample records no results",
+}
+SAYS_NO_ANSWER = dict.fromkeys(("otel_jaeger", "otel_tempo", "otlp_json"), "its sample records no words")
+
 
 def sample_paths(adapter: Adapter) -> list[Path]:
     return sorted((SAMPLES / adapter.name).glob("*"))
@@ -114,6 +121,31 @@ def test_a_fact_has_one_id_unless_it_is_told_again(adapter: Adapter, data: bytes
     ids = [entry.id for entry in entries]
     assert None not in ids
     assert adapter.revisable or len(set(ids)) == len(ids)
+
+
+def payloads_of_samples(adapter: Adapter, *entry_types: str) -> list[dict[str, Any]]:
+    found = [output for path in sample_paths(adapter) for output in outputs(adapter, path.read_bytes())]
+    entries = [json.loads(output.raw) for output in found if isinstance(output, Record)]
+    return [entry.get("payload", {}) for entry in entries if entry["entry_type"] in entry_types]
+
+
+@every_adapter
+def test_what_tools_answered_is_kept(adapter: Adapter):
+    if adapter.keeps_bytes or adapter.name in KEEPS_NO_OUTPUT:
+        pytest.skip(KEEPS_NO_OUTPUT.get(adapter.name, "its entries are kept as they were recorded"))
+    ended = [told for told in payloads_of_samples(adapter, "exec.command") if told.get("phase") != "start"]
+    assert [told for told in ended if told.get("output")]
+    assert not [told for told in ended if "output" not in told and not told.get("error")]
+    assert all(isinstance(told.get("output", ""), str) for told in ended)
+    assert all(("output_digest" in told) == (len(told.get("output", "")) == 2_000) for told in ended)
+
+
+@every_adapter
+def test_what_the_agent_answered_in_the_end_is_kept(adapter: Adapter):
+    if adapter.keeps_bytes or adapter.name in SAYS_NO_ANSWER:
+        pytest.skip(SAYS_NO_ANSWER.get(adapter.name, "its entries are kept as they were recorded"))
+    said = payloads_of_samples(adapter, "message.assistant")
+    assert said and all(told["text"].strip() for told in said)
 
 
 @every_sample
