@@ -334,6 +334,8 @@ def prompt_of(attributes: Attributes) -> str | None:
         ("gen_ai.prompt.", ".role", ".content"),
         ("llm.input_messages.", ".message.role", ".message.content"),
     ):
+        if f"{prefix}0{role}" not in attributes:
+            continue
         for index in range(_MESSAGES_LOOKED_AT):
             if attributes.get(f"{prefix}{index}{role}") == "user":
                 return text_or_none(attributes.get(f"{prefix}{index}{content}"))

@@ -250,3 +250,113 @@ def test_the_order_of_spans_in_a_document_changes_nothing():
     for seed in range(20):
         random.Random(seed).shuffle(spans)
         assert told(*spans).raw == expected
+
+
+def said(*texts: str) -> str:
+    return json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": one} for one in texts]}])
+
+
+def messages_of(read: Told) -> list[tuple[str, str]]:
+    kinds = {"message.user": "user", "message.assistant": "assistant"}
+    told = {one["id"]: one for one in read.raw}
+    ordered = sorted((one["ts"], one["id"]) for one in told.values() if one["entry_type"] in kinds)
+    return [(kinds[told[key]["entry_type"]], told[key]["payload"]["text"]) for _, key in ordered]
+
+
+def test_the_sample_tells_what_was_asked_what_tools_answered_and_the_answer():
+    read = Told(ADAPTER, SAMPLE.read_bytes())
+    assert messages_of(read)[0][0] == "user"
+    assert messages_of(read)[-1][1].startswith("Lamps N3 and N7 burned out.")
+    assert read.payloads("exec.command")[0]["output"] == '["N3","N7"]'
+    assert read.payloads("mission.created")[0]["tools"] == ["list_lamps", "order_spares"]
+    assert read.payloads("llm.call")[-1]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai__output__messages": said("Two", "boats.")},
+        {"gen_ai__completion__0__content": "Two\nboats."},
+        {"llm__output_messages__0__message__content": "Two\nboats."},
+        {"ai__response__text": "Two\nboats."},
+        {"gcp__vertex__agent__llm_response": '{"content": {"parts": [{"text": "Two\\nboats."}]}}'},
+        {"output__value": '{"choices": [{"message": {"role": "assistant", "content": "Two\\nboats."}}]}'},
+        {"output__value": '{"generations": [[{"text": "Two\\nboats.", "type": "ChatGeneration"}]]}'},
+        {"output__value": "Two\nboats."},
+        {"gen_ai__output": "Two\nboats."},
+    ],
+)
+def test_the_words_of_a_model_are_a_message_in_every_vocabulary(attributes: dict[str, Any]):
+    assert messages_of(told(model(1, attributes=attributes))) == [("assistant", "Two\nboats.")]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai__output": '[{"tool.name": "count", "tool.args": "{}"}]'},
+        {"output__value": '{"role": "assistant", "content": null, "tool_calls": [{"id": "c1"}]}'},
+        {"gen_ai__output__messages": '[{"role": "assistant", "parts": [{"type": "tool_call"}]}]'},
+        {"gen_ai__completion__0__finish_reason": "tool_calls"},
+        {"output__value": "[0.25, 0.5]"},
+        {"output__value": "[" * 40 + "]" * 40},
+    ],
+)
+def test_a_call_of_a_tool_is_no_message(attributes: dict[str, Any]):
+    assert messages_of(told(model(1, attributes=attributes))) == []
+
+
+def test_a_question_that_every_later_call_repeats_is_one_message():
+    def history(*asked: str) -> dict[str, Any]:
+        roles = {f"gen_ai__prompt__{index}__role": "user" for index in range(len(asked))}
+        return roles | {f"gen_ai__prompt__{index}__content": text for index, text in enumerate(asked)}
+
+    read = told(
+        model(1, at=1, attributes=history("How many boats?")),
+        model(2, at=3, attributes=history("How many boats?")),
+        model(3, at=5, attributes=history("How many boats?", "And gulls?")),
+        model(4, at=7, attributes=history("How many boats?", "And gulls?", "Observation: 4")),
+    )
+    assert messages_of(read) == [("user", "How many boats?"), ("user", "And gulls?")]
+
+
+def test_the_answer_of_an_agent_is_a_message_where_no_model_said_the_same():
+    answer = {"output__value": "Two  boats."}
+    words = {"gen_ai__completion__0__content": "Two boats."}
+    repeated = told(agent(1, attributes=answer), model(2, 1, attributes=words))
+    assert messages_of(repeated) == [("assistant", "Two boats.")]
+    by_tool = told(agent(1, attributes=answer), model(2, 1))
+    assert messages_of(by_tool) == [("assistant", "Two  boats.")]
+
+
+def test_the_words_of_a_model_belong_to_the_deepest_span_that_tells_them():
+    words = {"gen_ai__completion__0__content": "Two boats."}
+    both = told(model(1, attributes=words), model(2, 1, attributes=words))
+    assert [one["span"][-1] for one in both.payloads("message.assistant")] == ["2"]
+    outer_alone = told(model(1, attributes=words), model(2, 1))
+    assert [one["span"][-1] for one in outer_alone.payloads("message.assistant")] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai__tool__definitions": '[{"name": "tie"}, {"function": {"name": "sail"}}]'},
+        {"llm__request__functions__0__name": "tie", "llm__request__functions__1__name": "sail"},
+        {
+            "llm__tools__0__tool__json_schema": '{"function": {"name": "tie"}}',
+            "llm__tools__1__tool__json_schema": '{"name": "sail"}',
+        },
+    ],
+)
+def test_the_tools_that_a_model_was_given_are_those_of_the_mission(attributes: dict[str, Any]):
+    read = told(model(1, attributes=attributes))
+    assert read.payloads("mission.created")[0]["tools"] == ["sail", "tie"]
+
+
+def test_a_long_result_of_a_tool_is_cut_and_has_a_digest():
+    tool = {"gen_ai__operation__name": "execute_tool", "gen_ai__tool__name": "make"}
+    arguments = {"gen_ai__tool__call__arguments": json.dumps({"path": "a", "text": "x" * 900})}
+    [payload] = told(
+        span(1, attributes=tool | arguments | {"gen_ai__tool__call__result": "y" * 9_000})
+    ).payloads("exec.command")
+    assert (len(payload["output"]), len(payload["output_digest"])) == (2_000, 16)
+    assert (payload["arguments"]["path"], len(payload["arguments_digest"])) == ("a", 16)
