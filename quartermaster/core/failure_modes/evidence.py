@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from quartermaster.core.step_keys import VOLATILE, Patterns, StepKeys, error_class
 from quartermaster.core.transcript import Event, EventKind, Transcript
+
+Made = TypeVar("Made")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,14 @@ class Evidence:
         self.events: tuple[Event, ...] = transcript.events
         self.keys = StepKeys(context.volatile)
         self._writes: dict[tuple[str, str | None], bool] = {}
+        self._made: dict[Callable[[Evidence], Any], Any] = {}
+
+    def once(self, make: Callable[["Evidence"], Made]) -> Made:
+        """What `make` gives for this mission; it is asked once, however many detectors need it."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
     def positions(self, *kinds: EventKind) -> list[int]:
         """Positions of the events of these kinds, in order."""

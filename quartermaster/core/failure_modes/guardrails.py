@@ -27,17 +27,27 @@ _WALL: Final = re.compile(
     r"|(?:\[|<title>|<h1>|# )access denied|(?:\[|<title>)just a moment|checking your browser before"
     r"|unusual traffic from your (?:computer|network)|you have been blocked|attention required! \| cloudflare"
     r"|automated (?:access|queries|requests) (?:is|are|has been|have been) (?:not|blocked)"
-    r"|press (?:&|and|&amp;) hold|enable javascript and cookies to continue",
-    re.IGNORECASE,
+    r"|press (?:&|and|&amp;) hold|enable javascript and cookies to continue"
 )
 """What a page says that shuts programs out; a page that only mentions such checks does not say it."""
+_HINTS_OF_WALLS: Final = (
+    "human", "robot", "not a bot", "captcha", "denied", "blocked", "just a moment", "checking your browser",
+    "unusual traffic", "attention required", "automated ", " hold", "cookies to continue",
+)  # fmt: skip
+"""One of these stands in every text that the pattern finds; most texts hold none."""
 _DENIALS: Final = frozenset({"deny", "denied", "reject", "rejected", "block", "blocked", "refused", "refuse"})
 
 
 @detector(id="D11", severity=Severity.HIGH, agentrx=("Guardrails Triggered",))
 def guardrail_run(evidence: Evidence) -> Iterator[Sighting]:
     """Blocks in a cluster: three within ten steps, two of one action, or a fifth of the last 25 steps."""
-    blocks = [position for position, event in enumerate(evidence.events) if is_block(event)]
+    blocks = [
+        position
+        for position in evidence.positions(
+            EventKind.BLOCK, EventKind.DECISION, EventKind.TOOL_CALL, EventKind.MODEL_CALL
+        )
+        if is_block(evidence.events[position])
+    ]
     if len(blocks) < _SAME_ACTION:
         return
     order = {position: index for index, position in enumerate(_things_done(evidence))}
@@ -183,4 +193,7 @@ def _shown(evidence: Evidence) -> list[int]:
 
 def _shows_wall(event: Event) -> bool:
     shown = event.output if event.kind is EventKind.TOOL_CALL else event.text
-    return bool(shown and _WALL.search(shown))
+    if not shown:
+        return False
+    shown = shown.lower()
+    return any(hint in shown for hint in _HINTS_OF_WALLS) and _WALL.search(shown) is not None

@@ -159,7 +159,7 @@ def _beyond_earlier_runs(evidence: Evidence) -> Sighting | None:
 
 
 def _dear_end(evidence: Evidence) -> Sighting | None:
-    news = brings_news(evidence)
+    news = evidence.once(brings_news)
     steps = [position for position, event in enumerate(evidence.events) if event.step is not None]
     total = sum(event.cost or 0 for event in evidence.events)
     if len(evidence.calls) < _FEWEST_CALLS or total <= 0:

@@ -1,6 +1,6 @@
 """Calls that come again and bring nothing new: loops, retries of what fails, repetition, stalls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class Loop(msgspec.Struct, frozen=True):
 @detector(id="D01", severity=Severity.WARN, mast=("1.3",), trail=("Resource Abuse",))
 def exact_tool_loop(evidence: Evidence) -> Iterator[Sighting]:
     """The same call with the same answer, at least three times in a row; from four on it is serious."""
-    for loop in exact_loops(evidence):
+    for loop in evidence.once(exact_loops):
         count = len(loop.calls)
         first = evidence.events[loop.calls[0]]
         yield Sighting(
@@ -53,7 +53,7 @@ def exact_tool_loop(evidence: Evidence) -> Iterator[Sighting]:
 def periodic_tool_loop(evidence: Evidence) -> Iterator[Sighting]:
     """Two to eight calls that come again at least three times, without an answer that the first round
     had not given."""
-    for loop in periodic_loops(evidence):
+    for loop in evidence.once(periodic_loops):
         tools = [evidence.events[position].name for position in loop.calls[: loop.period]]
         yield Sighting(
             positions=loop.calls,
@@ -70,7 +70,7 @@ def periodic_tool_loop(evidence: Evidence) -> Iterator[Sighting]:
 )
 def error_retry_loop(evidence: Evidence) -> Iterator[Sighting]:
     """The same call failing with one class of error at least three times in a row, nothing changed."""
-    for loop in retry_loops(evidence):
+    for loop in evidence.once(retry_loops):
         count = len(loop.calls)
         first = evidence.events[loop.calls[0]]
         error = evidence.error_classes[loop.calls[0]]
@@ -90,7 +90,7 @@ def repeated_call(evidence: Evidence) -> Iterator[Sighting]:
     are told of as such are not told again."""
     told = {
         position
-        for loops in (exact_loops(evidence), periodic_loops(evidence), retry_loops(evidence))
+        for loops in map(evidence.once, (exact_loops, periodic_loops, retry_loops))
         for loop in loops
         for position in loop.calls
     }
@@ -115,46 +115,44 @@ def stall(evidence: Evidence) -> Iterator[Sighting]:
     yield from _silences(evidence)
 
 
-def exact_loops(evidence: Evidence) -> Iterator[Loop]:
+def exact_loops(evidence: Evidence) -> list[Loop]:
     """Runs of at least three calls with equal step and outcome keys."""
-    steps, outcomes = evidence.step_keys, evidence.outcome_keys
-    for turn in turns(evidence):
-        keys = [(steps[position], outcomes[position]) for position in turn]
+    return _runs(evidence, evidence.outcome_keys)
+
+
+def retry_loops(evidence: Evidence) -> list[Loop]:
+    """Runs of at least three failures of one call with one class of error."""
+    return _runs(evidence, evidence.error_classes)
+
+
+def _runs(evidence: Evidence, ends: Sequence[Hashable]) -> list[Loop]:
+    """Runs of at least three calls with one step key and one end that is not None."""
+    steps, found = evidence.step_keys, []
+    for turn in evidence.once(turns):
         start = 0
         for index in range(1, len(turn) + 1):
-            if index < len(turn) and keys[index] == keys[start]:
+            first = turn[start]
+            if index < len(turn) and steps[turn[index]] == steps[first] and ends[turn[index]] == ends[first]:
                 continue
-            if index - start >= _REPEATS and keys[start][1] is not None:
-                yield Loop(1, tuple(turn[start:index]))
+            if index - start >= _REPEATS and ends[first] is not None:
+                found.append(Loop(1, tuple(turn[start:index])))
             start = index
+    return found
 
 
 def periodic_loops(evidence: Evidence) -> list[Loop]:
     """Runs of at least three rounds with the shortest period that explains them, two to eight."""
     taken: set[int] = set()
     found: list[Loop] = []
-    for period in range(2, _LONGEST_PERIOD + 1):
-        for turn in turns(evidence):
-            for start, end in _repetitions([evidence.step_keys[position] for position in turn], period):
+    for turn in evidence.once(turns):
+        keys = [evidence.step_keys[position] for position in turn]
+        for period in range(2, min(_LONGEST_PERIOD, len(turn) // _REPEATS) + 1):
+            for start, end in _repetitions(keys, period):
                 for calls in _without_news(evidence, turn[start:end], period):
                     if taken.isdisjoint(calls):
                         taken.update(calls)
                         found.append(Loop(period, calls))
     return found
-
-
-def retry_loops(evidence: Evidence) -> Iterator[Loop]:
-    """Runs of at least three failures of one call with one class of error."""
-    steps, classes = evidence.step_keys, evidence.error_classes
-    for turn in turns(evidence):
-        keys = [(steps[position], classes[position]) for position in turn]
-        start = 0
-        for index in range(1, len(turn) + 1):
-            if index < len(turn) and keys[index] == keys[start]:
-                continue
-            if index - start >= _REPEATS and keys[start][1] is not None:
-                yield Loop(1, tuple(turn[start:index]))
-            start = index
 
 
 def turns(evidence: Evidence) -> list[list[int]]:
@@ -194,9 +192,10 @@ def _repetitions(keys: list[int], period: int) -> Iterator[tuple[int, int]]:
     """Maximal stretches (start, end) where every key equals the one a period before, three rounds long,
     and no shorter period explains them."""
     start = 0
-    for index in range(period, len(keys) + 1):
-        if index < len(keys) and keys[index] == keys[index - period]:
-            continue
+    breaks = [
+        index for index, (now, then) in enumerate(zip(keys[period:], keys, strict=False)) if now != then
+    ]
+    for index in [*(place + period for place in breaks), len(keys)]:
         if index - start >= _REPEATS * period and not _has_shorter_period(keys[start : start + period]):
             yield start, index
         start = index - period + 1
@@ -250,7 +249,7 @@ def _groups_without_a_write(evidence: Evidence) -> Iterator[list[int]]:
 
 
 def _calls_without_news(evidence: Evidence) -> Iterator[Sighting]:
-    news = brings_news(evidence)
+    news = evidence.once(brings_news)
     longest = max(_STALL_STEPS, len(evidence.calls) // _STALL_SHARE)
     run: list[int] = []
     for position in [*evidence.calls, None]:

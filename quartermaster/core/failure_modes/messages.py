@@ -3,7 +3,9 @@
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from functools import cached_property
+from itertools import islice
+from typing import Final
 
 from quartermaster.core.failure_modes.evidence import Evidence
 from quartermaster.core.failure_modes.loops import periodic_loops
@@ -31,10 +33,16 @@ _WORD: Final = re.compile(r"\w{2,}")
 Likeness = Callable[..., float]
 
 
-class _Text(NamedTuple):
-    position: int
-    text: str
-    words: frozenset[str]
+class _Text:
+    """What is compared of a text; its words are taken when they are first needed."""
+
+    def __init__(self, position: int, text: str) -> None:
+        self.position = position
+        self.text = text[:_COMPARED]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(self.text.split())
 
 
 @detector(
@@ -108,11 +116,13 @@ def conversation_reset(evidence: Evidence) -> Iterator[Sighting]:
     """After ten calls the mission begins anew: five of its first eight calls come again in their order,
     or three of them after its goal was stated again."""
     calls = evidence.calls
+    if len(calls) <= _SETTLED:
+        return
     keys = [evidence.step_keys[position] for position in calls]
     opening = keys[:_OPENING]
-    if len(set(opening)) < _RESTARTED or len(keys) <= _SETTLED:
+    if len(set(opening)) < _RESTARTED:
         return
-    looping = {position for loop in periodic_loops(evidence) for position in loop.calls}
+    looping = {position for loop in evidence.once(periodic_loops) for position in loop.calls}
     restated = _restatements(evidence)
     index = _SETTLED
     while index < len(keys):
@@ -136,9 +146,9 @@ def _spoken(evidence: Evidence, kind: EventKind) -> list[list[_Text]]:
     """What each agent said, in order; words too few to mean anything are left out."""
     by_agent: dict[str | None, list[_Text]] = {}
     for position in evidence.positions(kind):
-        text = _text(position, evidence.texts[position])
-        if len(text.words) >= _FEWEST_WORDS:
-            by_agent.setdefault(evidence.events[position].agent, []).append(text)
+        said = evidence.texts[position]
+        if _has_words(said, _FEWEST_WORDS):
+            by_agent.setdefault(evidence.events[position].agent, []).append(_Text(position, said))
     return list(by_agent.values())
 
 
@@ -147,15 +157,14 @@ def _observed(evidence: Evidence) -> list[list[_Text]]:
     by_tool: dict[str, list[_Text]] = {}
     for position in evidence.calls:
         event = evidence.events[position]
-        text = _text(position, event.output or "")
-        if len(text.words) >= _FEWEST_WORDS_OF_AN_OBSERVATION:
-            by_tool.setdefault(event.name, []).append(text)
+        if event.output and _has_words(event.output, _FEWEST_WORDS_OF_AN_OBSERVATION):
+            by_tool.setdefault(event.name, []).append(_Text(position, event.output))
     return list(by_tool.values())
 
 
-def _text(position: int, text: str) -> _Text:
-    compared = text[:_COMPARED]
-    return _Text(position, compared, frozenset(_WORD.findall(compared)))
+def _has_words(text: str, least: int) -> bool:
+    """Whether so many words of two letters or digits and more stand at the beginning of a text."""
+    return len(text) >= 3 * least - 1 and sum(1 for _ in islice(_WORD.finditer(text), least)) == least
 
 
 def _near_duplicates(texts: list[_Text], likeness: Likeness, least: int) -> Iterator[list[int]]:
@@ -179,6 +188,8 @@ def _alike(one: _Text, other: _Text, likeness: Likeness, least: int) -> bool:
     """Texts that share less than half of the smaller one's words are not compared letter by letter."""
     if one.text == other.text:
         return True
+    if least == _SAME_OBSERVATION and not 0.9 < len(one.text) / len(other.text) < 1.12:
+        return False  # so different in length that the letters cannot be 95 % the same
     shared = len(one.words & other.words)
     if 2 * shared < min(len(one.words), len(other.words)):
         return False
