@@ -73,7 +73,7 @@ def changes_of(
     pair = _Pair(baseline, candidate, aligned)
     continued = _continuation(pair)
     if continued is not None:
-        return continued, *_loops(pair)
+        return (continued,)
     return tuple(change for rule in _RULES for change in rule(pair))
 
 
@@ -113,7 +113,8 @@ _Rule = Callable[[_Pair], Iterator[Change]]
 
 
 def _continuation(pair: _Pair) -> Change | None:
-    """The candidate is what the baseline was, and more; how a recording ends may stand before or after it."""
+    """The candidate is what the baseline was, and more; how a recording ends may stand before or after it.
+    One that only does its last call again and again is a loop."""
     events = pair.baseline.events
     whole = len(events)
     while whole and events[whole - 1].kind in _AFTERTHOUGHTS:
@@ -121,6 +122,8 @@ def _continuation(pair: _Pair) -> Change | None:
     added = len(pair.candidate.events) - len(events)
     first = pair.alignment.first_divergence
     if not whole or added <= 0 or first is None or first.baseline < whole:
+        return None
+    if all(_looped_tools(pair, block) for block in pair.blocks("inserted")):
         return None
     sentence = f"a continuation of the same session: {count_in_words(added, 'more step')}"
     return Change(kind="continuation", sentence=sentence, count=added, first=first)
