@@ -18,6 +18,7 @@ from quartermaster.core.comparison import Profile
 from quartermaster.core.pricing import OwnPrices, own_prices_of
 from quartermaster.core.secrets import Masker
 from quartermaster.errors import ConfigurationError
+from quartermaster.store.retention import Policy
 
 PROJECT_FILE: Final = "quartermaster.toml"
 HOME_FILE: Final = "config.toml"
@@ -64,6 +65,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_allowed_hosts: tuple[str, ...]
     storage_low_water_bytes: int
     storage_ballast_bytes: int
+    retention_days: int
+    retention_missions: int
+    retention_bytes: int
+    retention_interval_seconds: float
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -240,6 +245,27 @@ SETTINGS: Final = (
         _integer(0, 2**40),
         "size of a file that makes room when the disk is full; 0: none",
     ),
+    Setting(
+        "retention.days",
+        0,
+        _integer(0, 100_000),
+        "missions that did not change for so many days are removed; 0: never",
+    ),
+    Setting(
+        "retention.missions",
+        0,
+        _integer(0, 2**40),
+        "missions that a workspace keeps, last changed first; 0: all",
+    ),
+    Setting(
+        "retention.bytes", 0, _integer(0, 2**50), "room that the missions of a workspace may take; 0: any"
+    ),
+    Setting(
+        "retention.interval_seconds",
+        3600.0,
+        _number(least=1, most=7 * 86_400),
+        "time between two rounds of retention",
+    ),
 )
 
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
@@ -284,6 +310,15 @@ def profile_of(settings: Settings) -> Profile:
         steps_to_goal=settings.eval_thresholds_steps_rise,
         total_cost_usd=settings.eval_thresholds_cost_rise,
         hallucinations=settings.eval_thresholds_hallucinations_rise,
+    )
+
+
+def retention_of(settings: Settings) -> Policy:
+    """What workspaces keep of which nothing was said themselves."""
+    return Policy(
+        days=settings.retention_days or None,
+        missions=settings.retention_missions or None,
+        size=settings.retention_bytes or None,
     )
 
 

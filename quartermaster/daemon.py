@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 import structlog
 from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
@@ -19,21 +22,25 @@ from litestar import Litestar
 from quartermaster import __version__, logs
 from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
-from quartermaster.config import Settings, masker_of, own_prices, profile_of
+from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of, retention_of
 from quartermaster.core.pricing import OwnPrices
-from quartermaster.errors import StorageError
+from quartermaster.errors import StorageBusy, StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
 from quartermaster.server import Server, bind, url_of
-from quartermaster.store import access
+from quartermaster.store import access, retention
+from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database, quick_check
+from quartermaster.store.retention import Policy
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _STEADY_SECONDS: Final = 60.0
 _HTTP_STOP_SECONDS: Final = 3.0
 _STORAGE_SECONDS: Final = 1.0
+_RETENTION_PAUSE: Final = 0.02
+"""Seconds between two pieces of a removal, so that others write in between."""
 
 _log = structlog.get_logger()
 
@@ -63,6 +70,8 @@ async def _serve(settings: Settings) -> None:
         stack.push_async_callback(supervisor.stop)
         ingester = _ingester(database, home, settings)
         await tasks.start(keep_running, "ingester", ingester.run, health)
+        rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
+        await tasks.start(keep_running, "retention", rounds, health)
         host, port = listener.getsockname()[:2]
         services = Services(
             database=database,
@@ -98,6 +107,51 @@ async def _watch_storage(database: Database, ballast_bytes: int, stop: anyio.Eve
         await anyio.sleep(_STORAGE_SECONDS)
     _log.error("the disk failed under the database")
     stop.set()
+
+
+async def _retain(
+    database: Database,
+    otherwise: Policy,
+    interval_seconds: float,
+    stop: anyio.Event,
+    *,
+    task_status: TaskStatus[None],
+) -> None:
+    """Remove what no workspace keeps any more, again and again."""
+    task_status.started()
+    while True:
+        for workspace in database.read_blocking(access.list_workspaces):
+            try:
+                await anyio.to_thread.run_sync(_retain_in, database, workspace, otherwise, stop.is_set)
+            except StorageBusy as busy:
+                _log.warning("retention waits for its next round", reason=str(busy))
+        await anyio.sleep(interval_seconds)
+
+
+def _retain_in(
+    database: Database, workspace: Workspace, otherwise: Policy, stopping: Callable[[], bool]
+) -> None:
+    policy = database.read_blocking(
+        lambda connection: retention.policy_of(connection, workspace.key, otherwise)
+    )
+    if not policy.has_limits:
+        return
+    removed = retention.run(
+        database,
+        workspace.key,
+        policy,
+        now=time.time_ns(),
+        pause_seconds=_RETENTION_PAUSE,
+        stopping=stopping,
+    )
+    if removed.missions:
+        _log.info(
+            "missions removed",
+            workspace=workspace.slug,
+            missions=removed.missions,
+            entries=removed.entries,
+            bytes_freed=removed.freed,
+        )
 
 
 def _after_fault(home: Home) -> StorageError:

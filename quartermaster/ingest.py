@@ -40,6 +40,8 @@ _PATIENCE_SECONDS: Final = 60.0
 
 _LINKS: Final = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 FAULT: Final = "a fault of this program; its log says more"
+_OF_REMOVED: Final = "{:,} of its last entries belong to missions that retention has removed; not taken in"
+_REMOVED: Final = "retention has removed its mission"
 _CONFLICT: Final = "another entry of this id is kept already"
 IGNORED_ENDINGS: Final = (b"~", b".swp", b".tmp", b".part", b".crdownload")
 
@@ -114,6 +116,7 @@ class _Journalist:
             rejected=batch.source.rejected + len(batch.rejections),
             masked=_added(batch.source.masked, batch.masked),
             unknown_types=_with_unknown(batch.source.unknown_types, batch.decoded),
+            reason=_OF_REMOVED.format(len(appended.removed)) if appended.removed else batch.source.reason,
         )
         source.id = sources.save_source(connection, workspace, source, batch.read_from, now)
         rejections = (*batch.rejections, *batch.amended)
@@ -470,6 +473,7 @@ def accept_entries(
 
     appended = database.write_blocking(change)
     rejected += [RejectedEntry(places[index], _CONFLICT) for index in appended.conflicts]
+    rejected += [RejectedEntry(places[index], _REMOVED) for index in appended.removed]
     return Accepted(appended.accepted, appended.duplicate, tuple(sorted(rejected, key=lambda one: one.line)))
 
 

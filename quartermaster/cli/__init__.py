@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "workspace": "Create and list workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
     "token": "Create, list and revoke tokens.",
+    "retention": "Say how long missions are kept, and remove those that are not.",
     "backup": "Write the whole database into one file, while it is written to; verify such a file.",
     "restore": "Put a backup back in the place of the database.",
     "doctor": "Check home, database, inboxes, disk and port.",

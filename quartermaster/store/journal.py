@@ -4,6 +4,7 @@ import heapq
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final
@@ -53,6 +54,8 @@ class Appended(msgspec.Struct, frozen=True):
     rejected: tuple[tuple[int, str], ...]
     missions: frozenset[int]
     names: dict[str, int]
+    removed: tuple[int, ...] = ()
+    """Indexes of entries of missions that were removed: they are not taken in again."""
 
 
 def entry_key(entry_id: str) -> EntryKey:
@@ -140,6 +143,21 @@ def append_decoded(
     first one stays, unless `revisable`: then the later telling replaces the earlier one, of which only
     the bytes stay. `known_names` are numbers of texts from earlier commits.
     """
+    removed = _of_removed(connection, workspace, decoded)
+    if removed:
+        gone = set(removed)
+        kept = [index for index in range(len(decoded)) if index not in gone]
+        appended = append_decoded(
+            connection,
+            workspace,
+            [decoded[index] for index in kept],
+            revisable=revisable,
+            format_name=format_name,
+            known_names=known_names,
+            now=now,
+        )
+        conflicts = tuple(kept[index] for index in appended.conflicts)
+        return msgspec.structs.replace(appended, conflicts=conflicts, removed=removed)
     known = _known_keys(connection, workspace, [one.key for one in decoded])
     fresh, duplicate, conflicts, revisions = _sort_out(
         connection, workspace, decoded, known, revisable=revisable
@@ -168,6 +186,31 @@ def append_decoded(
         frozenset(touched.union(state.key for state in states.values()) - absorbed),
         numbers.added,
     )
+
+
+def _of_removed(connection: Connection, workspace: int, decoded: Sequence[Decoded]) -> tuple[int, ...]:
+    """Indexes of the entries that belong to missions which retention has removed."""
+    if not _is_there(connection, "select 1 from removed where workspace = ? limit 1", workspace):
+        return ()
+
+    @cache
+    def is_removed(link: int) -> bool:
+        known = "select 1 from removed where workspace = ? and link = ?"
+        return _is_there(connection, known, workspace, link)
+
+    def links_of(entry: JournalEntry) -> list[int]:
+        return _links_of(entry) if entry.mission_id is None else [mission_link(entry.mission_id)]
+
+    return tuple(index for index, one in enumerate(decoded) if any(map(is_removed, links_of(one.entry))))
+
+
+def _is_there(connection: Connection, query: str, *values: int) -> bool:
+    return connection.execute(query, values).fetchone() is not None
+
+
+def mission_link(mission_id: str) -> int:
+    """How a mission is remembered that was absorbed or removed."""
+    return key_of("mission", mission_id)
 
 
 def _absorb(
@@ -541,7 +584,9 @@ def find_entry(connection: Connection, workspace: int, entry_id: str) -> bytes |
     if row is not None and row.current is not None:
         key = row.current
         row = _known_keys(connection, workspace, [key]).get(key)
-    return None if row is None else _raw_at(connection, RawReader(connection), row, key)
+    if row is None or _is_there(connection, "select 1 from remains where mission = ?", row.mission):
+        return None
+    return _raw_at(connection, RawReader(connection), row, key)
 
 
 class _Selection(msgspec.Struct, frozen=True):

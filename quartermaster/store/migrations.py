@@ -64,7 +64,7 @@ create table name (
 ) strict;
 
 create table mission (
-    id integer primary key,
+    id integer primary key autoincrement, -- never given twice: rows of a removed one go by and by
     workspace integer not null references workspace,
     mission_id text,                    -- null: the workspace's entries that belong to no mission yet
     format text,
@@ -185,6 +185,36 @@ create table mission_outcome (
     reward real,
     primary key (mission, origin)
 ) strict, without rowid;
+
+-- How long a workspace keeps its missions; null: as the settings say, 0: without limit.
+create table retention (
+    workspace integer primary key references workspace,
+    days integer,
+    missions integer,
+    bytes integer,
+    kept_types text not null            -- JSON list: a mission with an entry of such a type stays
+) strict;
+
+-- Missions that no retention removes, and why.
+create table kept_mission (
+    mission integer not null references mission,
+    reason text not null,
+    primary key (mission, reason)
+) strict, without rowid;
+
+-- What was removed, by digests of mission ids, assignments and traces: nothing of it comes in again.
+create table removed (
+    workspace integer not null,
+    link integer not null,
+    removed_at integer not null,
+    primary key (workspace, link)
+) strict, without rowid;
+
+-- Missions that are gone for every reader, and whose rows go by and by.
+create table remains (
+    mission integer primary key,
+    workspace integer not null
+) strict;
 
 create table source (
     id integer primary key,

@@ -225,7 +225,7 @@ def drop_older_bytes(connection: Connection, source: int, generation: int) -> No
 def add_missions(connection: Connection, source: int, missions: Iterable[int]) -> None:
     """Note that missions got entries from a source."""
     connection.executemany(
-        "insert or ignore into source_mission (source, mission) values (?, ?)",
+        "insert or ignore into source_mission (source, mission) select ?, id from mission where id = ?",
         [(source, mission) for mission in missions],
     )
 
