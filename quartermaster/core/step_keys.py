@@ -27,8 +27,20 @@ VOLATILE: Final[Patterns] = (
 )
 """Times, UUIDs, request ids, temporary paths, addresses, seconds since 1970 and long hexadecimal ids."""
 
+_HINTS: Final = {
+    VOLATILE[0]: re.compile(r"[0-9]{4}-[0-9]"),
+    VOLATILE[1]: re.compile(r"[0-9a-fA-F]{8}-"),
+    VOLATILE[2]: re.compile(r"_[0-9A-Za-z]{6}"),
+    VOLATILE[3]: re.compile(r"/(?:tmp|var)/"),
+    VOLATILE[4]: re.compile(r"0x"),
+    VOLATILE[5]: re.compile(r"1[4-9]\d{8}"),
+    VOLATILE[6]: re.compile(r"[0-9a-f]{16}"),
+}
+"""What stands in every text that a pattern finds something in, and is looked for many times faster."""
+
 _HOLE: Final = "<volatile>"
-_SPACE: Final = re.compile(r"\s+")
+_ANYTHING: Final = re.compile("")
+_DURATION_HINT: Final = re.compile(r"\d\s?(?:ms|s|milli)")
 _DURATION: Final = re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|s|sec|seconds|milliseconds)\b")
 _OUTPUT_LIMIT: Final = 2_048
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
@@ -74,7 +86,9 @@ class StepKeys:
     """Makes the keys of one pair or one mission; `volatile` are patterns of what is masked."""
 
     def __init__(self, volatile: Patterns = VOLATILE) -> None:
-        self._volatile = re.compile("|".join(volatile)) if volatile else None
+        self._volatile = [
+            (_HINTS.get(pattern, _ANYTHING).search, re.compile(pattern).sub) for pattern in volatile
+        ]
         self._masked: dict[str, str] = {}
         self._digests: dict[tuple[Any, ...], int] = {}
 
@@ -92,8 +106,10 @@ class StepKeys:
     def outcome(self, event: Event) -> int:
         """Status, class of error and the beginning of what was answered."""
         failed = event.succeeded is False
-        words = event.output or event.error or ""
-        answered = self.mask(_DURATION.sub(_HOLE, words[:_OUTPUT_LIMIT]) if words else "")
+        words = (event.output or event.error or "")[:_OUTPUT_LIMIT]
+        if _DURATION_HINT.search(words):
+            words = _DURATION.sub(_HOLE, words)
+        answered = self.mask(words)
         kind = error_class(event.error or event.output) if failed else ""
         return self._digest("outcome", event.succeeded, event.refused, kind, answered)
 
@@ -104,9 +120,10 @@ class StepKeys:
         """The text with its volatile parts masked and its white space collapsed."""
         masked = self._masked.get(text)
         if masked is None:
-            masked = _SPACE.sub(" ", text).strip()
-            if self._volatile is not None:
-                masked = self._volatile.sub(_HOLE, masked)
+            masked = " ".join(text.split())
+            for holds, mask in self._volatile:
+                if holds(masked):
+                    masked = mask(_HOLE, masked)
             self._masked[text] = masked
         return masked
 
