@@ -38,6 +38,7 @@ Effect = Literal[
 _LEVEL: Final = 0.95
 _ONE_SIDED: Final = 0.90
 """The two-sided level whose upper end is the one-sided 95 % bound."""
+_LARGEST: Final = 1e15
 _SMALL: Final = 10
 """Below so many tasks an interval of outcomes comes from scores, not from Student's t."""
 
@@ -144,8 +145,7 @@ def interval_of(measure: Measure, runs: Sequence[Runs]) -> Interval | None:
     if measure.kind == "ratio":
         return estimate_ratio(measure, runs)[1]
     if measure.kind == "count":
-        bounds = _count_bounds(measure, runs)
-        return bounds[0] if bounds else None
+        return _count_bounds(runs)[0]
     return _share_interval(measure, runs, _differences(runs))[0]
 
 
@@ -184,11 +184,14 @@ def all_runs(measure: Measure, pairs: Sequence[Pair]) -> Runs:
 
 
 def value(name: str) -> Callable[[Trial], float | None]:
-    """Reads a value that may be missing; a duration below zero is a wrong clock, not a value."""
+    """Reads a value that may be missing. Below zero is a wrong clock and above all bounds a wrong counter:
+    neither is a value."""
 
     def read(trial: Trial) -> float | None:
         number = trial.values.get(name)
-        return number if number is not None and math.isfinite(number) and number >= 0 else None
+        if number is None or not 0 <= number <= _LARGEST:
+            return None
+        return float(number) if number >= 1 / _LARGEST else 0.0
 
     return read
 
@@ -326,22 +329,30 @@ def _ratio_bounds(measure: Measure, runs: Sequence[Runs]) -> tuple[float | None,
 
 def _counts(measure: Measure, runs: Sequence[Runs]) -> Analysis:
     tails, test = _permuted(measure, runs)
-    bounds = _count_bounds(measure, runs)
+    interval, upper = _count_bounds(runs)
     return _analysis(
         runs,
         effect="mean difference",
         test=test,
-        interval_method="BCa bootstrap over tasks",
+        interval_method="paired t",
         change=_mean(_differences(runs)),
-        interval=bounds[0] if bounds else None,
-        upper=bounds[1].high if bounds else None,
+        interval=interval,
+        upper=upper,
         tails=tails,
     )
 
 
-def _count_bounds(measure: Measure, runs: Sequence[Runs]) -> tuple[Interval, ...] | None:
-    seed = seed_of((one.task for one in runs), measure.name, RULES_VERSION)
-    return bca_bootstrap([_differences(runs)], _only, (_LEVEL, _ONE_SIDED), seed)
+def _count_bounds(runs: Sequence[Runs]) -> tuple[Interval | None, float | None]:
+    """The interval and the one-sided upper bound; None where no task differs from another.
+
+    Student's t, because on counts of rare events the bootstrap over tasks is too short: of unchanged agents
+    it held the truth in 85 to 92 % where 95 % were promised, Student's t in 96 % and more.
+    """
+    differences = _differences(runs)
+    if len(differences) < 2 or variance(differences) == 0:
+        return None, None
+    bounds = paired_t(differences, _ONE_SIDED)
+    return paired_t(differences), bounds.high if bounds else None
 
 
 def _analysis(
@@ -428,7 +439,7 @@ def _log_change(before: float, after: float) -> float | None:
         return 0.0
     if before == 0:
         return None
-    return math.log(after / before) if after else -math.inf
+    return math.log(after) - math.log(before) if after else -math.inf
 
 
 def _natural(change: float | None, share: bool) -> float | None:
@@ -444,11 +455,6 @@ def _natural_interval(interval: Interval | None, share: bool) -> Interval | None
         return interval
     low, high = _natural(interval.low, share), _natural(interval.high, share)
     return None if low is None or high is None else Interval(low, high)
-
-
-def _only(means: "Numbers") -> "Numbers":
-    column: Numbers = means[..., 0]
-    return column
 
 
 def _difference(means: "Numbers") -> "Numbers":

@@ -20,6 +20,8 @@ _RUNS_OF_TASK: Final = 3
 _REPEATED_TASKS: Final = 20
 _ONE_SIDED: Final = 0.95
 _ALPHA: Final = 0.05
+_NOTHING: Final = 1e-12
+"""Less than this of steps, dollars or seconds is none, and has no logarithm worth taking."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +72,8 @@ def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
     repeated = _repeated(history)
     moved = _share_moved(repeated, baseline, candidate)
     spread = _spread(history, repeated)
-    own = [value for value in history.task or (baseline,) if value > 0]
-    if spread is None or baseline <= 0 or not own:
+    own = [value for value in history.task or (baseline,) if value > _NOTHING]
+    if spread is None or baseline <= _NOTHING or not own:
         return Evidence(
             grade="single-run",
             sentence=_single_run(moved, len(repeated)),
@@ -81,7 +83,7 @@ def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
         )
     limit = student_t_quantile(_ONE_SIDED, spread.degrees) * spread.sigma * math.sqrt(1 + 1 / len(own))
     usual = math.fsum(map(math.log, own)) / len(own)
-    outside = candidate > 0 and math.log(candidate) - usual > limit
+    outside = candidate > _NOTHING and math.log(candidate) - usual > limit
     return Evidence(
         grade="outside-noise" if outside else "single-run",
         sentence=_outside(len(history.task), len(repeated)) if outside else _single_run(moved, len(repeated)),
@@ -111,13 +113,15 @@ def grade_hallucinations(baseline: Counts, candidate: Counts) -> Evidence:
 
 def _repeated(history: History) -> dict[str, list[float]]:
     """The project's tasks that were run at least twice, without values that have no logarithm."""
-    tasks = {task: [value for value in values if value > 0] for task, values in history.project.items()}
+    tasks = {
+        task: [value for value in values if value > _NOTHING] for task, values in history.project.items()
+    }
     return {task: values for task, values in sorted(tasks.items()) if len(values) >= 2}
 
 
 def _spread(history: History, repeated: Mapping[str, Sequence[float]]) -> _Spread | None:
     """Pooled over the project's repeated tasks where there are enough, else from this task's own runs."""
-    own = [value for value in history.task if value > 0]
+    own = [value for value in history.task if value > _NOTHING]
     if len(repeated) >= _REPEATED_TASKS:
         tasks = list(repeated.values())
     elif len(own) >= _RUNS_OF_TASK:
@@ -131,7 +135,7 @@ def _spread(history: History, repeated: Mapping[str, Sequence[float]]) -> _Sprea
 def _share_moved(repeated: Mapping[str, Sequence[float]], baseline: float, candidate: float) -> float | None:
     """Of all ordered pairs of runs of one task, the share that rose at least this much; each task counts
     the same."""
-    if not repeated or baseline <= 0:
+    if not repeated or baseline <= _NOTHING:
         return None
     ratio = candidate / baseline
     shares = [_pairs_moved(values, ratio) for values in repeated.values()]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from quartermaster.core.intervals import bca_bootstrap, newcombe_paired, paired_t
+from quartermaster.core.intervals import bca_bootstrap, newcombe_paired, paired_t, two_sample_bootstrap
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -43,6 +43,25 @@ def test_the_bootstrap_interval_is_scipys_within_monte_carlo_error():
     error = 3 * values.std() / math.sqrt(len(values)) * 0.03  # an end's error with 9,999 draws
     assert interval.low == pytest.approx(expected.low, abs=error)
     assert interval.high == pytest.approx(expected.high, abs=error)
+
+
+def test_the_bootstrap_of_two_arms_is_scipys_within_monte_carlo_error():
+    rng = np.random.default_rng(15)
+    baseline, candidate = rng.exponential(1.0, size=25), rng.exponential(1.5, size=40)
+    expected = stats.bootstrap(
+        (baseline, candidate),
+        lambda one, other, axis: np.mean(other, axis=axis) - np.mean(one, axis=axis),
+        n_resamples=100_000,
+        batch=5_000,
+        method="BCa",
+        rng=np.random.default_rng(16),
+    ).confidence_interval
+    (interval,) = two_sample_bootstrap(
+        list(baseline), list(candidate), lambda means: means[..., 1] - means[..., 0], (0.95,), seed=17
+    )
+    spread = math.sqrt(baseline.var() / 25 + candidate.var() / 40)
+    assert interval.low == pytest.approx(expected.low, abs=3 * spread * 0.03)
+    assert interval.high == pytest.approx(expected.high, abs=3 * spread * 0.03)
 
 
 def test_the_same_seed_draws_the_same_interval():

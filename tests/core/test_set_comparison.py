@@ -7,7 +7,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from quartermaster.core.comparison import Profile
@@ -322,7 +322,7 @@ ANYTHING = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(st.lists(ANYTHING, max_size=30), st.lists(ANYTHING, max_size=30))
 def test_whatever_was_recorded_every_number_is_finite_and_every_rate_is_of_something(before, after):
     comparison = compare_sets(before, after)
