@@ -3,10 +3,10 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,13 +16,16 @@ from quartermaster.core.comparison import Divergence, Profile, compare, first_di
 from quartermaster.core.metrics import Metric
 from quartermaster.core.pricing import OwnPrices, PriceBook
 from quartermaster.core.report import (
+    ComparisonReport,
     RegressionReport,
     ReplayReport,
+    comparison_report,
     regression_report,
     replay_report,
 )
 from quartermaster.core.run import (
     CANCELLED,
+    COMPARISON,
     DEADLINE_EXCEEDED,
     EVALUATION_ERROR,
     REGRESSION,
@@ -33,7 +36,10 @@ from quartermaster.core.run import (
     Outcome,
     Run,
 )
-from quartermaster.errors import NotFound, RunFailed, StorageBusy
+from quartermaster.core.selection import Selection
+from quartermaster.core.trials import Policy, Trial
+from quartermaster.errors import NotFound, RunFailed, StorageBusy, UsageError
+from quartermaster.sets import read_trials
 from quartermaster.store import missions, runs, trajectory
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.names import Texts
@@ -100,11 +106,17 @@ def replay_mission(
     return replay_report(assessment, run_id=run_id, mission_id=mission_id, prices=edition_of(prices))
 
 
+class Place(NamedTuple):
+    """Where a mission is: two that are compared may lie in different databases."""
+
+    connection: Connection
+    workspace: int
+    mission_id: str
+
+
 def compare_missions(
-    connection: Connection,
-    workspace: int,
-    baseline_id: str,
-    candidate_id: str,
+    baseline_place: Place,
+    candidate_place: Place,
     profile: Profile,
     *,
     run_id: str,
@@ -113,22 +125,37 @@ def compare_missions(
 ) -> RegressionReport:
     """The report of a pair. Only missions whose signatures differ are walked again, up to where they part."""
     baseline, candidate = (
-        assess_mission(
-            connection, workspace, mission_id, _DRIFT_SEED, check=check, prices=prices, check_costs=True
-        )
-        for mission_id in (baseline_id, candidate_id)
+        assess_mission(*place, _DRIFT_SEED, check=check, prices=prices, check_costs=True)
+        for place in (baseline_place, candidate_place)
     )
     divergence = None
     if baseline.signature != candidate.signature:
-        divergence = _divergence(connection, workspace, baseline_id, candidate_id, check)
+        divergence = _divergence(baseline_place, candidate_place, check)
     return regression_report(
         compare(baseline, candidate, profile, divergence),
         baseline,
         candidate,
         run_id=run_id,
-        baseline_mission_id=baseline_id,
-        candidate_mission_id=candidate_id,
+        baseline_mission_id=baseline_place.mission_id,
+        candidate_mission_id=candidate_place.mission_id,
         prices=edition_of(prices),
+    )
+
+
+def compare_trials(
+    baseline: Sequence[Trial],
+    candidate: Sequence[Trial],
+    policy: Policy,
+    *,
+    run_id: str,
+    seed: int = 0,
+    prices: OwnPrices = _NO_OWN_PRICES,
+) -> ComparisonReport:
+    """The report of two sets of missions that are at hand."""
+    from quartermaster.core.set_comparison import compare_sets  # noqa: PLC0415 - numbers by the thousand
+
+    return comparison_report(
+        compare_sets(baseline, candidate, policy), run_id=run_id, seed=seed, prices=edition_of(prices)
     )
 
 
@@ -158,7 +185,7 @@ def outcome_of(
         return _evaluate(connection, run, profile, check, prices)
     except Stopped as stopped:
         return Failed(reason=stopped.reason, message=str(stopped))
-    except (NotFound, RunFailed) as error:
+    except (NotFound, RunFailed, UsageError) as error:
         return Failed(reason=EVALUATION_ERROR, message=str(error))
     except Exception:
         _log.exception("the evaluation of run %s failed", run.run_id)
@@ -223,13 +250,29 @@ def _evaluate(
     ):
         return _completed_regression(
             compare_missions(
-                connection,
-                run.workspace,
-                run.baseline_mission_id,
-                run.candidate_mission_id,
-                profile,
+                Place(connection, run.workspace, run.baseline_mission_id),
+                Place(connection, run.workspace, run.candidate_mission_id),
+                run.asked.thresholds or profile,
                 run_id=run.run_id,
                 check=check,
+                prices=prices,
+            )
+        )
+    asked = run.asked
+    if run.kind == COMPARISON and asked.baseline is not None and asked.candidate is not None:
+        price = PriceBook(prices)
+
+        def side(selection: Selection) -> tuple[Trial, ...]:
+            return read_trials(connection, run.workspace, selection, price=price, check=check)
+
+        policy = Policy(profile=asked.thresholds or profile)
+        return _completed_comparison(
+            compare_trials(
+                side(asked.baseline),
+                side(asked.candidate),
+                policy,
+                run_id=run.run_id,
+                seed=run.seed,
                 prices=prices,
             )
         )
@@ -263,6 +306,17 @@ def _completed_regression(report: RegressionReport) -> Completed:
     )
 
 
+def _completed_comparison(report: ComparisonReport) -> Completed:
+    return Completed(
+        result=report.result,
+        report=msgspec.Raw(msgspec.json.encode(report)),
+        measured=(),
+        regressed_metrics=report.regressed_metrics,
+        total_tokens=0,
+        total_cost_usd=0.0,
+    )
+
+
 def _measured(metric: Metric, mission_id: str, side: str | None) -> Measured:
     return Measured(metric=metric.name, value=metric.value, mission_id=mission_id, side=side)
 
@@ -287,17 +341,13 @@ def _pages(connection: Connection, mission: int, texts: Texts, check: Check) -> 
         yield page
 
 
-def _divergence(
-    connection: Connection, workspace: int, baseline_id: str, candidate_id: str, check: Check
-) -> Divergence | None:
-    sides = [
-        (_mission_key(connection, workspace, mission_id), Texts(connection))
-        for mission_id in (baseline_id, candidate_id)
-    ]
+def _divergence(baseline: Place, candidate: Place, check: Check) -> Divergence | None:
+    texts = [Texts(place.connection) for place in (baseline, candidate)]
     before, after = (
-        chain.from_iterable(_pages(connection, mission, texts, check)) for mission, texts in sides
+        chain.from_iterable(_pages(place.connection, _mission_key(*place), known, check))
+        for place, known in zip((baseline, candidate), texts, strict=True)
     )
-    return first_divergence(before, after, sides[0][1], sides[1][1])
+    return first_divergence(before, after, *texts)
 
 
 class _Watch:

@@ -284,7 +284,7 @@ class Supervisor:
     ) -> None:
         self.boot_id = boot_id or secrets.token_hex(8)
         self._database = database
-        self._profile = profile
+        self.profile = profile
         self._prices = prices or OwnPrices()
         self._concurrency = concurrency
         self._deadline_seconds = deadline_seconds
@@ -437,7 +437,7 @@ class Supervisor:
                 self.wake()
 
     async def _evaluate(self, run: Run) -> Outcome:
-        request = msgspec.json.encode({"run": run, "profile": self._profile, "prices": self._prices})
+        request = msgspec.json.encode({"run": run, "profile": self.profile, "prices": self._prices})
         death = ""
         for _ in range(_TRIES):
             try:

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import msgspec
 from litestar import get, post
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath
 
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
-from quartermaster.api.bodies import Query, decode_body, integer_field, read_body, text_field
+from quartermaster.api.bodies import Query, decode_body, integer_field, invalid_body, read_body, text_field
 from quartermaster.api.documentation import (
     CURSOR,
     EVENT_STREAM,
@@ -28,6 +29,9 @@ from quartermaster.api.idempotency import Reply, change_once, work_once
 from quartermaster.api.problems import Problem, bad_request, not_found
 from quartermaster.api.streams import RunStream, Streams
 from quartermaster.core import run as core_run
+from quartermaster.core.comparison import Profile
+from quartermaster.core.selection import LARGEST, Selection, selection_of
+from quartermaster.errors import UsageError
 from quartermaster.store import missions, runs
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
@@ -49,6 +53,16 @@ class RegressionRequest(msgspec.Struct, frozen=True):
     baseline_mission_id: Any = None
     candidate_mission_id: Any = None
     seed: Any = None
+    thresholds: Any = None
+
+
+class ComparisonRequest(msgspec.Struct, frozen=True):
+    """Body of a comparison of two sets of missions."""
+
+    baseline: Any = None
+    candidate: Any = None
+    seed: Any = None
+    thresholds: Any = None
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +112,30 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 
 _replay_body = msgspec.json.Decoder(ReplayRequest | None)
 _regression_body = msgspec.json.Decoder(RegressionRequest | None)
+_comparison_body = msgspec.json.Decoder(ComparisonRequest | None)
+
+_THRESHOLDS: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    description="How much worse each gated metric may get; what is left out is as the settings say.",
+    properties={**dict.fromkeys(Profile.__struct_fields__, Schema(type=OpenAPIType.NUMBER, minimum=0))},
+    additional_properties=False,
+)
+_IDS: Final = Schema(type=OpenAPIType.ARRAY, items=TEXT, max_items=LARGEST)
+_SIDE: Final = Schema(
+    description="Ids of missions, or what is known of them.",
+    any_of=[
+        _IDS,
+        Schema(
+            type=OpenAPIType.OBJECT,
+            properties={
+                **dict.fromkeys(Selection.__struct_fields__, TEXT),
+                "mission_ids": _IDS,
+                "labels": Schema(type=OpenAPIType.OBJECT),
+            },
+            additional_properties=False,
+        ),
+    ],
+)
 
 
 @post(
@@ -132,7 +170,7 @@ async def queue_replay(request: Call) -> Answer:
     status_code=202,
     operation_class=operation(
         body=json_object(
-            {"baseline_mission_id": TEXT, "candidate_mission_id": TEXT},
+            {"baseline_mission_id": TEXT, "candidate_mission_id": TEXT, "thresholds": _THRESHOLDS},
             required=["baseline_mission_id", "candidate_mission_id"],
         ),
         repeatable=True,
@@ -147,6 +185,7 @@ async def queue_regression(request: Call) -> Answer:
     baseline = text_field(asked.baseline_mission_id, "baseline_mission_id")
     candidate = text_field(asked.candidate_mission_id, "candidate_mission_id")
     seed = integer_field(asked.seed, "seed")
+    thresholds = _thresholds(request, asked.thresholds)
     if not baseline or not candidate:
         raise bad_request(
             "baseline_mission_id and candidate_mission_id required",
@@ -163,8 +202,58 @@ async def queue_regression(request: Call) -> Answer:
             seed=seed,
             baseline_mission_id=baseline,
             candidate_mission_id=candidate,
+            asked=core_run.Asked(thresholds=thresholds),
         ),
     )
+
+
+@post(
+    "/api/v1/eval/comparisons",
+    opt={"role": Role.ADMIN},
+    status_code=202,
+    operation_class=operation(
+        body=json_object(
+            {"baseline": _SIDE, "candidate": _SIDE, "thresholds": _THRESHOLDS, "seed": WHOLE},
+            required=["baseline", "candidate"],
+        ),
+        repeatable=True,
+    ),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
+    tags=["eval"],
+)
+async def queue_comparison(request: Call) -> Answer:
+    """Queue a comparison of two sets of missions: task by task, with the noise between runs in mind."""
+    body = await read_body(request)
+    asked = decode_body(body, _comparison_body, ComparisonRequest())
+    seed = integer_field(asked.seed, "seed")
+    thresholds = _thresholds(request, asked.thresholds)
+    baseline, candidate = (
+        _side(value, side) for side, value in (("baseline", asked.baseline), ("candidate", asked.candidate))
+    )
+    for mission_id in (*baseline.mission_ids, *candidate.mission_ids):
+        _require_mission(request, mission_id)
+    sides = core_run.Asked(baseline=baseline, candidate=candidate, thresholds=thresholds)
+    return await _queue(request, body, partial(runs.queue_run, kind="comparison", seed=seed, asked=sides))
+
+
+def _side(value: Any, side: str) -> Selection:
+    try:
+        return selection_of(value, side)
+    except UsageError as error:
+        raise bad_request(f"invalid {side}", str(error)) from None
+
+
+def _thresholds(request: Call, value: Any) -> Profile | None:
+    """The thresholds of one request: those of the settings with the ones that it names."""
+    if value is None:
+        return None
+    usual = msgspec.to_builtins(services_of(request).supervisor.profile)
+    if type(value) is not dict:
+        raise invalid_body("thresholds is an object of numbers.")
+    try:
+        return msgspec.convert(usual | value, Profile)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise bad_request("invalid thresholds", str(error)) from None
 
 
 def _require_mission(request: Call, mission_id: str) -> None:

@@ -112,11 +112,10 @@ def _as_text(row: Row, form: str) -> str:
 
 def report_text(report: object, form: str) -> str:
     """A report for people."""
-    from quartermaster.core.report import RegressionReport, ReplayReport, render_markdown
+    from quartermaster.core.report import REPORTS, render_markdown
 
-    is_pair = isinstance(report, dict) and report["kind"] == "regression"
-    told = msgspec.convert(report, RegressionReport) if is_pair else msgspec.convert(report, ReplayReport)
-    markdown = render_markdown(told)
+    kind = report.get("kind") if isinstance(report, dict) else None
+    markdown = render_markdown(msgspec.convert(report, REPORTS[str(kind)]))
     return markdown if form == "markdown" else output.without_markup(markdown)
 
 

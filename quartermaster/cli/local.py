@@ -15,9 +15,12 @@ from quartermaster.api.rows import mission_detail, mission_row, source_detail, s
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
+from quartermaster.core.comparison import Profile
 from quartermaster.core.journal import parse_instant
-from quartermaster.core.run import Run
+from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
+from quartermaster.core.selection import selection_of
+from quartermaster.core.trends import trends_of
 from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
@@ -29,6 +32,7 @@ from quartermaster.store.journal import JournalFilter
 from quartermaster.store.missions import MissionFilter
 from quartermaster.store.runs import RunFilter
 from quartermaster.store.sources import SourceFilter, SourceLedger
+from quartermaster.store.trends import TrendFilter, trend_facts
 
 T = TypeVar("T")
 
@@ -136,6 +140,18 @@ class Local:
             lambda connection: runs.run_ids_starting(connection, self._workspace, prefix, limit)
         )
 
+    def trends(self, filters: Row) -> Row:
+        given = _with_instants(filters)
+        by, metrics = given.pop("by"), given.pop("metric", ())
+        prices, profile = own_prices(self._settings), profile_of(self._settings)
+        facts = self._read(
+            lambda connection: trend_facts(
+                connection, self._workspace, TrendFilter(metrics=metrics, **given), prices
+            )
+        )
+        shown: Row = msgspec.to_builtins(trends_of(facts, profile, by=by, metrics=metrics))
+        return shown
+
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         ledgers = ingest_paths(
             self._database,
@@ -169,10 +185,10 @@ class Local:
                 connection,
                 self._workspace,
                 run_id=run_id,
-                kind=kind,
+                kind=_KINDS[kind],
                 created_by=access.FIRST_USER,
                 now=time.time_ns(),
-                **body,
+                **_queued(kind, body, profile_of(self._settings)),
             )
 
         return self._database.write_blocking(queue)
@@ -189,6 +205,23 @@ class Local:
                 deadline_seconds=self._settings.eval_deadline_seconds,
             )
         return self.run(run.run_id)
+
+
+_KINDS: Final = {"replay": REPLAY, "regression": REGRESSION, "comparisons": COMPARISON}
+
+
+def _queued(kind: str, body: Row, usual: Profile) -> dict[str, Any]:
+    """What a client would send, as the queue takes it."""
+    missions_and_seed = {name: body[name] for name in body if name.endswith("mission_id") or name == "seed"}
+    thresholds = body.get("thresholds")
+    asked = Asked(
+        thresholds=thresholds and msgspec.convert(msgspec.to_builtins(usual) | thresholds, Profile),
+        **({side: selection_of(body[side], side) for side in _SIDES} if _KINDS[kind] == COMPARISON else {}),
+    )
+    return {"seed": 0, **missions_and_seed, "asked": asked}
+
+
+_SIDES: Final = ("baseline", "candidate")
 
 
 def _ledger_row(ledger: SourceLedger) -> Row:

@@ -1,6 +1,7 @@
 """What a command prints: rows as a table, as JSON, as one JSON object a line, or as Markdown."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -67,15 +68,23 @@ def table(form: str, rows: Iterable[Row], columns: Sequence[Column]) -> str:
     return draw(*_cells(rows, columns))
 
 
+_MARKUP: Final = re.compile(r"\\([\\`*_\[\]<>|#])|\*\*|`")
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(lambda found: found[1] or "", text)
+
+
 def without_markup(markdown: str) -> str:
     """A Markdown report as it reads well in a terminal: tables aligned, headings and quotes without signs."""
     blocks: list[str] = []
     for is_table, lines in groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
         if is_table:
             headings, _, *cells = [line[2:-2].split(" | ") for line in lines]
+            cells = [[_plain(cell) for cell in row] for row in cells]
             blocks.append(plain_table(headings, cells, [False] * len(headings)))
         else:
-            blocks.extend(printable(line.lstrip("# ").replace("`", "")) for line in lines)
+            blocks.extend(printable(_plain(line.lstrip("# "))) for line in lines)
     return "\n".join(blocks)
 
 

@@ -113,6 +113,9 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     failed_commands: int
     commands_without_outcome: int
     decisions_denied: int
+    blocks: int
+    tokens: int
+    unpriced_tokens: int
     first_instant: int | None
     last_instant: int | None
     cost_check: CostCheck | None = None
@@ -334,6 +337,9 @@ class Assessor:
             failed_commands=tally.failed_commands,
             commands_without_outcome=tally.commands - tally.succeeded_commands - tally.failed_commands,
             decisions_denied=tally.decisions_denied,
+            blocks=self._blocks,
+            tokens=tally.tokens,
+            unpriced_tokens=tally.unpriced_tokens,
             first_instant=self._first_instant,
             last_instant=self._last_instant,
             cost_check=CostCheck(
@@ -449,9 +455,11 @@ class Assessor:
     def _price_calls(self, calls: list[Row]) -> None:
         for row in calls:
             cost = self._list_price(row)
-            if cost is not None:
-                self._tally.cost += cost
-                self._tally.calls_with_list_price += 1
+            if cost is None:
+                self._tally.unpriced_tokens += row[5] or 0
+                continue
+            self._tally.cost += cost
+            self._tally.calls_with_list_price += 1
 
     def _check_recorded_costs(self, calls: list[Row]) -> None:
         tally = self._tally

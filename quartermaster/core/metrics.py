@@ -38,6 +38,7 @@ class Tally(msgspec.Struct, kw_only=True):
     recorded_where_both: int = 0
     listed_where_both: int = 0
     charges_without_call: int = 0
+    unpriced_tokens: int = 0
     cost: int = 0
     hallucinations: int = 0
     unbilled: frozenset[str] = frozenset()

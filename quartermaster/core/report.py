@@ -13,6 +13,8 @@ from quartermaster.core.assessment import Assessment, Finding, Layers
 from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, StepName, Verdict, dollars
 from quartermaster.core.journal import format_instant
 from quartermaster.core.metrics import Metric
+from quartermaster.core.set_report import set_lines
+from quartermaster.core.set_verdicts import SetComparison, SetVerdict
 from quartermaster.core.trajectory import PICODOLLARS
 
 SCHEMA: Final = 1
@@ -72,7 +74,31 @@ class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-Report = ReplayReport | RegressionReport
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Two sets of missions. `regressed` says that a gated metric got worse beyond noise and threshold,
+    `comparison.fails` whether that is one that blocks."""
+
+    schema: Literal[1] = SCHEMA
+    kind: Literal["comparison"] = "comparison"
+    run_id: str
+    seed: int
+    verdict: SetVerdict
+    regressed: bool
+    result: str
+    reasons: tuple[str, ...]
+    regressed_metrics: tuple[str, ...]
+    not_comparable: tuple[str, ...]
+    comparison: SetComparison
+    prices: str | None = None
+    notes: tuple[str, ...]
+
+
+Report = ReplayReport | RegressionReport | ComparisonReport
+REPORTS: Final[dict[str, type[Report]]] = {
+    "replay": ReplayReport,
+    "regression": RegressionReport,
+    "comparison": ComparisonReport,
+}
 
 
 def replay_report(
@@ -122,13 +148,40 @@ def regression_report(
     )
 
 
+def comparison_report(
+    comparison: SetComparison, *, run_id: str, seed: int = 0, prices: str | None = None
+) -> ComparisonReport:
+    regressed = [metric for metric in comparison.metrics if metric.verdict == "regressed"]
+    return ComparisonReport(
+        run_id=run_id,
+        seed=seed,
+        verdict=comparison.verdict,
+        regressed=bool(regressed),
+        result=comparison.result,
+        reasons=tuple(metric.sentence for metric in regressed),
+        regressed_metrics=tuple(metric.metric for metric in regressed),
+        not_comparable=tuple(
+            metric.metric for metric in comparison.metrics if metric.verdict == "not_comparable"
+        ),
+        comparison=comparison,
+        prices=prices,
+        notes=(*comparison.notes, OBSERVATIONAL),
+    )
+
+
 def to_json(report: Report) -> bytes:
     return msgspec.json.encode(report)
 
 
 def render_markdown(report: Report) -> str:
     """The report for people: what came out first, then why, then every number."""
-    lines = _replay_lines(report) if isinstance(report, ReplayReport) else _regression_lines(report)
+    match report:
+        case ReplayReport():
+            lines = _replay_lines(report)
+        case RegressionReport():
+            lines = _regression_lines(report)
+        case ComparisonReport():
+            lines = _comparison_lines(report)
     return "\n".join(lines) + "\n"
 
 
@@ -215,6 +268,14 @@ def _regression_lines(report: RegressionReport) -> Iterator[str]:
     yield f"Thresholds: {_thresholds(report.profile)}."
     yield from _prices(report)
     yield from _notes(report.notes)
+
+
+def _comparison_lines(report: ComparisonReport) -> Iterator[str]:
+    yield f"# {report.verdict.replace('_', ' ').capitalize()}"
+    yield ""
+    yield from set_lines(report.comparison)
+    yield from _prices(report)
+    yield from _notes((OBSERVATIONAL,))
 
 
 def _delta_cells(delta: Delta, report: RegressionReport) -> tuple[str, ...]:

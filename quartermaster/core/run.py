@@ -4,10 +4,13 @@ from typing import Any, Final
 
 import msgspec
 
+from quartermaster.core.comparison import Profile
 from quartermaster.core.journal import format_instant, minted_id
+from quartermaster.core.selection import Selection
 
 REPLAY: Final = "replay"
 REGRESSION: Final = "regression"
+COMPARISON: Final = "comparison"
 
 QUEUED: Final = "queued"
 RUNNING: Final = "running"
@@ -19,6 +22,14 @@ DEADLINE_EXCEEDED: Final = "deadline_exceeded"
 CANCELLED: Final = "cancelled"
 INTERRUPTED: Final = "interrupted"
 EVALUATION_ERROR: Final = "evaluation_error"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked for beside single missions: the sides of a comparison, thresholds of its own."""
+
+    baseline: Selection | None = None
+    candidate: Selection | None = None
+    thresholds: Profile | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +62,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     boot_id: str | None
     cancelled: bool
+    request: str | None = None
+    """JSON of what was `asked`; None where nothing was asked for beside the missions."""
+
+    @property
+    def asked(self) -> Asked:
+        return msgspec.json.decode(self.request, type=Asked) if self.request else Asked()
 
     @property
     def subject_mission_id(self) -> str:

@@ -186,6 +186,22 @@ create table mission_outcome (
     primary key (mission, origin)
 ) strict, without rowid;
 
+-- Shapes of missions as they were at a revision; those of missions that are gone are forgotten by and by.
+create table shape (
+    mission integer primary key,
+    revision integer not null,
+    steps integer not null,
+    kinds blob not null,                -- four signatures, each finer than the one before
+    tools blob not null,
+    arguments blob not null,
+    outcomes blob not null,
+    edges blob not null                 -- which tool follows which: of core.shape
+) strict;
+create index shape_by_kinds on shape (kinds);
+create index shape_by_tools on shape (tools);
+create index shape_by_arguments on shape (arguments);
+create index shape_by_outcomes on shape (outcomes);
+
 -- How long a workspace keeps its missions; null: as the settings say, 0: without limit.
 create table retention (
     workspace integer primary key references workspace,

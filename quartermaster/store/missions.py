@@ -6,8 +6,9 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import astuple
 
-from quartermaster.core.journal import JournalEntry
-from quartermaster.errors import UsageError
+from quartermaster.core.journal import JournalEntry, parse_instant
+from quartermaster.core.selection import LARGEST, Selection
+from quartermaster.errors import NotFound, UsageError
 from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection
 
@@ -157,6 +158,56 @@ def list_missions(connection: Connection, workspace: int, filters: MissionFilter
     more = len(rows) > filters.limit
     last = missions[-1] if missions else None
     return MissionPage(missions, write_cursor(scope, (last.changed_at, last.key)) if more and last else None)
+
+
+def select_missions(connection: Connection, workspace: int, selection: Selection) -> list[Mission]:
+    """The missions of one side of a comparison, by id; raises NotFound for an id that is not there."""
+    if selection.by_ids:
+        return [_named(connection, workspace, one) for one in sorted(set(selection.mission_ids))]
+    conditions, values = _described(selection)
+    rows = connection.execute(
+        f"select {_COLUMNS} from mission where workspace = ? and mission_id is not null"  # noqa: S608
+        f" and {' and '.join(conditions)} order by mission_id limit ?",
+        (workspace, *values, LARGEST + 1),
+    ).fetchall()
+    if len(rows) > LARGEST:
+        raise UsageError(f"more than {LARGEST:,} missions match; describe them more closely")
+    return [_mission(row) for row in rows]
+
+
+def _named(connection: Connection, workspace: int, mission_id: str) -> Mission:
+    mission = find_mission(connection, workspace, mission_id)
+    if mission is None:
+        raise NotFound(f"no mission {mission_id!r}; it may have been removed since this run was queued")
+    return mission
+
+
+_SELECTED: Final = {
+    "task": "task",
+    "variant": "variant",
+    "format": "format",
+    "model": "model",
+    "agent": "agent",
+    "commit": "commit_id",
+}
+
+
+def _described(selection: Selection) -> tuple[list[str], list[Any]]:
+    found = {column: getattr(selection, name) for name, column in _SELECTED.items()}
+    conditions = [f"{column} = ?" for column, value in found.items() if value is not None]
+    values: list[Any] = [value for value in found.values() if value is not None]
+    filters = MissionFilter(
+        q=selection.q,
+        since=None if selection.since is None else parse_instant(selection.since),
+        until=None if selection.until is None else parse_instant(selection.until),
+    )
+    narrowed, more = _conditions(filters)
+    conditions += narrowed
+    values += more
+    for label, value in sorted(selection.labels.items()):
+        conditions.append("json_extract(cast(labels as text), ?) = ?")
+        values += ['$."' + label.replace('"', '\\"') + '"', int(value) if isinstance(value, bool) else value]
+    return conditions, values
 
 
 def _conditions(filters: MissionFilter) -> tuple[list[str], list[Any]]:

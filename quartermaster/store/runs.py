@@ -17,6 +17,7 @@ from quartermaster.core.run import (
     FAILED,
     INTERRUPTED,
     QUEUED,
+    Asked,
     Completed,
     Failed,
     Outcome,
@@ -56,7 +57,7 @@ _SELECT: Final = """
 select r.id, r.run_id, r.workspace, w.workspace_id, r.kind, r.status, r.seed, r.mission_id,
        r.baseline_mission_id, r.candidate_mission_id, r.total_tokens, r.total_cost_usd, r.regressed,
        r.result, r.reason, r.signature, r.created_by, r.created_at, r.started_at, r.completed_at,
-       r.attempt, r.boot_id, r.cancelled
+       r.attempt, r.boot_id, r.cancelled, r.request
 from eval_run r join workspace w on w.id = r.workspace
 """
 
@@ -114,13 +115,16 @@ def queue_run(
     mission_id: str | None = None,
     baseline_mission_id: str | None = None,
     candidate_mission_id: str | None = None,
+    asked: Asked | None = None,
     created_by: str | None,
     now: int,
 ) -> Run:
     """A new run at the end of the queue."""
+    request = msgspec.json.encode(asked).decode() if asked and asked != Asked() else None
     cursor = connection.execute(
         "insert into eval_run (run_id, workspace, kind, status, seed, mission_id, baseline_mission_id,"
-        " candidate_mission_id, created_by, created_at) values (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+        " candidate_mission_id, request, created_by, created_at)"
+        " values (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
         (
             run_id,
             workspace,
@@ -129,6 +133,7 @@ def queue_run(
             mission_id,
             baseline_mission_id,
             candidate_mission_id,
+            request,
             created_by,
             now,
         ),

@@ -1,5 +1,6 @@
 """Every route for every kind of caller, cell by cell; and no answer that tells foreign from missing."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ READ = (401, 401, 403, 200, 200, 200)
 EVERYBODY = (200,) * 6
 REPLAY = {"mission_id": MISSION}
 REGRESSION = {"baseline_mission_id": MISSION, "candidate_mission_id": OTHER_MISSION}
+COMPARISON = {"baseline": [MISSION], "candidate": [OTHER_MISSION]}
 NATIVE = {"entry_type": "note", "ts": "2026-01-01T00:00:00Z"}
 
 # route: (path, body, answer to: nobody, bad token, foreign owner, VIEWER, MEMBER, ADMIN)
@@ -43,6 +45,7 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
     "DELETE /api/v1/session": ("/api/v1/session", None, (401, 401, 204, 204, 204, 204)),
     "POST /api/v1/eval/replay": ("/api/v1/eval/replay", REPLAY, (401, 401, 403, 403, 403, 202)),
     "POST /api/v1/eval/regression": ("/api/v1/eval/regression", REGRESSION, (401, 401, 403, 403, 403, 202)),
+    "POST /api/v1/eval/comparisons": ("/api/v1/eval/comparisons", COMPARISON, (401, 401, 403, 403, 403, 202)),
     "GET /api/v1/eval/runs": ("/api/v1/eval/runs", None, READ),
     "GET /api/v1/eval/runs/stream": ("/api/v1/eval/runs/stream", None, READ),
     "GET /api/v1/eval/runs/{run_id:str}": ("/api/v1/eval/runs/{run}", None, READ),
@@ -51,6 +54,7 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         {},
         (401, 401, 403, 403, 403, 202),
     ),
+    "GET /api/v1/eval/trends": ("/api/v1/eval/trends", None, READ),
     "GET /api/v1/missions": ("/api/v1/missions", None, READ),
     "GET /api/v1/missions/{mission_id:str}": (f"/api/v1/missions/{MISSION}", None, READ),
     "GET /api/v1/missions/{mission_id:str}/trajectory": (
@@ -89,6 +93,13 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
         "POST",
         "/api/v1/eval/regression",
         {"baseline_mission_id": MISSION, "candidate_mission_id": "{id}"},
+        MISSIONS,
+    ),
+    ("POST", "/api/v1/eval/comparisons", {"baseline": ["{id}"], "candidate": [MISSION]}, MISSIONS),
+    (
+        "POST",
+        "/api/v1/eval/comparisons",
+        {"baseline": [MISSION], "candidate": {"mission_ids": ["{id}"]}},
         MISSIONS,
     ),
     ("GET", "/api/v1/sources?q={id}", None, None),
@@ -184,7 +195,7 @@ def test_a_foreign_id_is_answered_like_one_that_does_not_exist(
         ids = (own, run_of(shared, client, FOREIGN_OWNER, FOREIGN_MISSION), "er_" + "0" * 16)
 
     def ask(wanted: str) -> tuple[int, bytes, dict[str, str]]:
-        filled = {key: value.replace("{id}", wanted) for key, value in body.items()} if body else None
+        filled = json.loads(json.dumps(body).replace("{id}", wanted)) if body else None
         return told(
             client.request(method, path.replace("{id}", wanted), json=filled, headers=shared.headers(OWNER))
         )

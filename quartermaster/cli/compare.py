@@ -1,0 +1,178 @@
+"""`quartermaster compare`: is the candidate worse than the baseline?"""
+
+import logging
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import click
+import msgspec
+
+from quartermaster.cli import output
+from quartermaster.cli.options import home_option, open_target, settings_for
+from quartermaster.cli.target import Row, Target, find_mission_id
+from quartermaster.cli.waiting import progress
+from quartermaster.config import Settings, own_prices, profile_of
+from quartermaster.core.selection import Selection, selection_of
+from quartermaster.core.trials import Trial
+from quartermaster.errors import NotFound, UsageError
+
+FailOn = Literal["breach", "outside-noise", "regressed", "never"]
+
+REGRESSED: Final = 1
+NO_VERDICT: Final = 3
+FAILED: Final = 10
+_LOCAL: Final = "local"
+
+
+@click.command("compare")
+@click.argument("baseline")
+@click.argument("candidate")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["breach", "outside-noise", "regressed", "never"]),
+    help="What makes the exit code 1. Default: a breach between two missions, a regression of two sets.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 3 when there is no verdict.")
+@home_option
+@click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL).")
+@click.option("--token", metavar="TOKEN", help="The token for it (QUARTERMASTER_TOKEN).")
+@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@output.format_option
+def command(
+    *,
+    baseline: str,
+    candidate: str,
+    fail_on: FailOn | None,
+    strict: bool,
+    home: Path | None,
+    url: str | None,
+    token: str | None,
+    workspace: str | None,
+    form: str,
+) -> int:
+    """Say whether CANDIDATE is worse than BASELINE.
+
+    Each is a file or folder of recordings (no daemon and no home are needed then), a mission id, or what
+    is known of missions: task=checkout,variant=v2,since=2027-01-01T00:00:00Z. One mission against one is
+    held against thresholds; sets are paired by task and tested, so that noise is told from regression.
+    """
+    sides = (baseline, candidate)
+    recorded = [Path(side).exists() for side in sides]
+    if any(recorded):
+        if not all(recorded):
+            missing = sides[recorded.index(False)]
+            raise NotFound(f"there is no file or folder {missing!r}; compare recordings with recordings")
+        report = compare_recordings(Path(baseline), Path(candidate), settings_for(home))
+    else:
+        target = open_target(home=home, url=url, token=token, workspace=workspace, create=False)
+        try:
+            report = _compare_known(target, baseline, candidate)
+        finally:
+            target.close()
+    output.print_document(form, report, lambda: _as_text(report, form))
+    return exit_code(report, fail_on, strict=strict)
+
+
+def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> Row:
+    """The report of two files or folders; nothing is left behind."""
+    from quartermaster import logs
+    from quartermaster.cli.recordings import temporary_recordings
+    from quartermaster.core.pricing import PriceBook
+    from quartermaster.core.trials import Policy
+    from quartermaster.evaluate import Place, compare_missions, compare_trials, nothing_to_check
+    from quartermaster.sets import read_trials
+
+    logs.configure("auto", level=logging.WARNING)
+    profile, prices = profile_of(settings), own_prices(settings)
+    with temporary_recordings(settings) as recordings, progress() as tell:
+        sides = []
+        for side, path in (("baseline", baseline), ("candidate", candidate)):
+            tell(f"reading the {side}")
+            workspace = recordings.add(side, [path])
+            sides.append((workspace, recordings.mission_ids(workspace)))
+        tell("comparing")
+        if all(len(ids) == 1 for _, ids in sides):
+            (before_in, before_ids), (after_in, after_ids) = sides
+            report: Any = recordings.read(
+                lambda connection: compare_missions(
+                    Place(connection, before_in, before_ids[0]),
+                    Place(connection, after_in, after_ids[0]),
+                    profile,
+                    run_id=_LOCAL,
+                    check=nothing_to_check,
+                    prices=prices,
+                )
+            )
+        else:
+            price = PriceBook(prices)
+
+            def trials_of(workspace: int, ids: list[str]) -> tuple[Trial, ...]:
+                everything = Selection(mission_ids=tuple(ids))
+                return recordings.read(
+                    lambda connection: read_trials(
+                        connection, workspace, everything, price=price, check=nothing_to_check
+                    )
+                )
+
+            before, after = (trials_of(*side) for side in sides)
+            policy = Policy(profile=profile)
+            report = compare_trials(before, after, policy, run_id=_LOCAL, prices=prices)
+    document: Row = msgspec.json.decode(msgspec.json.encode(report))
+    return document
+
+
+def _compare_known(target: Target, baseline: str, candidate: str) -> Row:
+    sides = {"baseline": baseline, "candidate": candidate}
+    if not any("=" in text or "," in text for text in sides.values()):
+        body = {f"{side}_mission_id": find_mission_id(target, text) for side, text in sides.items()}
+        row = target.evaluate("regression", body, wait=True)
+    else:
+        body = {side: _described(target, text, side) for side, text in sides.items()}
+        row = target.evaluate("comparisons", body, wait=True)
+    if row["status"] == "failed":
+        raise UsageError(f"the comparison failed: {row.get('result') or row.get('reason')}")
+    report: Row = row["report"]
+    return report
+
+
+def _described(target: Target, text: str, side: str) -> Any:
+    """Ids with commas between them, or fields as `name=value`; other names are those of labels."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not any("=" in part for part in parts):
+        return [find_mission_id(target, part) for part in parts]
+    fields: dict[str, Any] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"{side}: {part!r} is not of the form name=value")
+        known = name in Selection.__struct_fields__ and name not in ("mission_ids", "labels")
+        (fields if known else fields.setdefault("labels", {}))[name] = value
+    selection_of(fields, side)
+    return fields
+
+
+def exit_code(report: Row, fail_on: FailOn | None, *, strict: bool) -> int:
+    """1 where what is asked for went wrong, 3 where nothing can be said and that is asked for."""
+    wanted = fail_on or ("regressed" if report["kind"] == "comparison" else "breach")
+    if wanted != "never" and _wrong(report, wanted):
+        return REGRESSED
+    unsaid = report["verdict"] in ("inconclusive", "not comparable", "not_comparable")
+    return NO_VERDICT if strict and unsaid else 0
+
+
+def _wrong(report: Row, wanted: FailOn) -> bool:
+    if report["kind"] == "comparison":
+        metrics = report["comparison"]["metrics"]
+        if wanted == "breach":
+            return any(metric["breach"] for metric in metrics)
+        return bool(report["comparison"]["fails"])
+    if wanted == "breach":
+        return bool(report["regressed"])
+    grades = {evidence["grade"] for evidence in (report.get("evidence") or {}).values()}
+    return bool(grades & {"outside-noise", "within-run"})
+
+
+def _as_text(report: Row, form: str) -> str:
+    from quartermaster.cli.eval import report_text
+
+    return report_text(report, form)

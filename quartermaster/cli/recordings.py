@@ -1,0 +1,88 @@
+"""Recordings that are compared where they lie: read into a database of their own that is gone afterwards."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from quartermaster.config import Settings, masker_of
+from quartermaster.errors import NotFound
+from quartermaster.home import Home, open_home
+from quartermaster.ingest import Progress, ingest_paths
+from quartermaster.store import access
+from quartermaster.store.database import Connection, Database
+from quartermaster.store.missions import MissionFilter, list_missions
+from quartermaster.store.sources import SourceLedger
+
+T = TypeVar("T")
+
+_LIST: Final = 500
+_SECONDS: Final = 600.0
+
+
+class Recordings:
+    """Recorded missions, each side in a workspace of its own: both may hold the same session."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def add(
+        self, side: str, paths: Sequence[Path], on_progress: Callable[[Progress], None] | None = None
+    ) -> int:
+        """Reads files and folders as one side; its workspace. NotFound where they hold no mission."""
+        workspace = self._database.write_blocking(
+            lambda connection: access.create_workspace(
+                connection, side, workspace_id=f"ws_{side}", name=side, now=0
+            )
+        ).key
+        ledgers = ingest_paths(
+            self._database,
+            workspace,
+            paths,
+            on_progress,
+            line_limit_bytes=self._settings.ingest_line_limit_bytes,
+            masker=masker_of(self._settings),
+        )
+        if not self.mission_ids(workspace):
+            raise NotFound(_nothing_in(side, paths, ledgers))
+        return workspace
+
+    def mission_ids(self, workspace: int) -> list[str]:
+        """All missions of a side, by id."""
+
+        def listed(connection: Connection) -> list[str]:
+            ids: list[str] = []
+            filters = MissionFilter(limit=_LIST)
+            while True:
+                page = list_missions(connection, workspace, filters)
+                ids += [mission.mission_id for mission in page.rows]
+                if page.next_cursor is None:
+                    return sorted(ids)
+                filters = MissionFilter(limit=_LIST, cursor=page.next_cursor)
+
+        return self.read(listed)
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        return self._database.read_blocking(query, _SECONDS)
+
+
+@contextmanager
+def temporary_recordings(settings: Settings) -> Iterator[Recordings]:
+    """A place for recordings that ends with the block; the user's home is neither read nor written."""
+    with tempfile.TemporaryDirectory(prefix="quartermaster-") as folder:
+        database = open_home(Home(Path(folder)), create=True).database
+        try:
+            yield Recordings(database, settings)
+        finally:
+            database.close()
+
+
+def _nothing_in(side: str, paths: Sequence[Path], ledgers: Sequence[SourceLedger]) -> str:
+    named = ", ".join(str(path) for path in paths)
+    if not ledgers:
+        return f"the {side} holds no files: {named}"
+    reasons = sorted({ledger.reason for ledger in ledgers if ledger.reason})
+    why = f" ({'; '.join(reasons[:3])})" if reasons else ""
+    return f"no recorded mission in the {side}: {named}{why}; `quartermaster ingest` tells of each file"

@@ -1,0 +1,162 @@
+"""`quartermaster compare`: recordings where they lie, missions of a home, sets of either."""
+
+import json
+from pathlib import Path
+
+import pytest
+from told import NO_TRACES, TRACES
+
+from quartermaster.core.journal import minted_id
+
+
+def entry(mission, number, entry_type, payload):
+    return json.dumps(
+        {
+            "id": minted_id(mission, str(number)),
+            "mission_id": mission,
+            "ts": f"2027-01-01T00:00:{number:02d}Z",
+            "entry_type": entry_type,
+            "payload": payload,
+        }
+    )
+
+
+def mission(name, *, task=None, variant=None, outcome="succeeded", commands=3, failed=0, cost=0.01):
+    """A recorded mission: a model call and so many commands, the last of which failed."""
+    told = [entry(name, 0, "mission.created", {"task": task, "variant": variant})]
+    told.append(entry(name, 1, "llm.call", {"model": "m", "total_tokens": 10, "cost_usd": cost}))
+    for index in range(commands):
+        code = int(index >= commands - failed)
+        told.append(entry(name, 2 + index, "exec.command", {"command": f"make {index}", "exit_code": code}))
+    told.append(entry(name, 58, "mission.status_change", {"to_status": "completed"}))
+    told.append(entry(name, 59, "mission.outcome", {"outcome": outcome, "origin": "verifier"}))
+    return told
+
+
+def write(path: Path, *missions) -> Path:
+    path.write_text("".join(line + "\n" for one in missions for line in one))
+    return path
+
+
+def suite(variant, failing=(), **more):
+    return [
+        mission(
+            f"{variant}-{task}",
+            task=f"t{task}",
+            variant=variant,
+            outcome="failed" if task in failing else "succeeded",
+            **more,
+        )
+        for task in range(12)
+    ]
+
+
+def test_two_files_of_one_mission_are_held_against_the_thresholds(quartermaster, tmp_path: Path):
+    before = write(tmp_path / "before.ndjson", mission("m", commands=10))
+    after = write(tmp_path / "after.ndjson", mission("m", commands=10, failed=3))
+    done = quartermaster("compare", str(before), str(after), "--format", "json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert report["result"] == "regressed: tool success dropped 30.0% (> 5% threshold)"
+    assert report["baseline"]["mission_id"] == report["candidate"]["mission_id"] == "m"
+
+
+def test_recordings_are_compared_without_a_home_and_leave_nothing_behind(
+    quartermaster, tmp_path: Path, home: Path
+):
+    before = write(tmp_path / "before.ndjson", mission("m"))
+    listed = sorted(tmp_path.rglob("*"))
+    done = quartermaster("compare", str(before), str(before))
+    assert done.returncode == 0
+    assert "Unchanged" in done.stdout
+    assert not home.exists()
+    assert sorted(tmp_path.rglob("*")) == listed
+
+
+def test_two_sets_are_paired_by_task_and_tested(quartermaster, tmp_path: Path):
+    before = write(tmp_path / "before.ndjson", *suite("v1"))
+    after = write(tmp_path / "after.ndjson", *suite("v2", failing=range(8)))
+    done = quartermaster("compare", str(before), str(after))
+    assert done.returncode == 1
+    assert done.stdout.startswith("Regressed")
+    assert "Mission success fell 67 pp (100 % -> 33 %, 12 tasks" in done.stdout
+
+
+def test_a_difference_that_may_be_noise_is_inconclusive_and_fails_only_when_strict(
+    quartermaster, tmp_path: Path
+):
+    before = write(tmp_path / "before.ndjson", *suite("v1", failing=[0, 1]))
+    after = write(tmp_path / "after.ndjson", *suite("v2", failing=[1, 2, 3]))
+    done = quartermaster("compare", str(before), str(after))
+    assert done.returncode == 0
+    assert "Inconclusive" in done.stdout
+    assert quartermaster("compare", str(before), str(after), "--strict").returncode == 3
+
+
+def test_what_fails_can_be_chosen(quartermaster, tmp_path: Path):
+    before = write(tmp_path / "before.ndjson", mission("m", commands=10))
+    after = write(tmp_path / "after.ndjson", mission("m", commands=10, failed=3))
+    assert quartermaster("compare", str(before), str(after), "--fail-on", "never").returncode == 0
+    assert quartermaster("compare", str(before), str(after), "--fail-on", "breach").returncode == 1
+
+
+def test_missions_of_a_home_are_compared_by_what_is_known_of_them(quartermaster, tmp_path: Path):
+    recorded = write(tmp_path / "both.ndjson", *suite("v1"), *suite("v2", failing=range(8)))
+    quartermaster("ingest", str(recorded))
+    done = quartermaster("compare", "variant=v1", "variant=v2", "--format", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["kind"], report["verdict"]) == (1, "comparison", "regressed")
+    assert report["comparison"]["population"]["tasks"] == 12
+    pair = json.loads(quartermaster("compare", "v1-0", "v2-0", "--format", "json").stdout)
+    assert pair["kind"] == "regression"
+    listed = json.loads(quartermaster("eval", "runs", "--format", "json").stdout)
+    assert [row["kind"] for row in listed] == ["regression", "comparison"]
+
+
+def test_a_set_may_be_named_by_ids_or_by_labels(quartermaster, tmp_path: Path):
+    labelled = entry("v1-0", 57, "mission.created", {"labels": {"suite": "night"}})
+    write(tmp_path / "both.ndjson", *suite("v1"), [labelled])
+    quartermaster("ingest", str(tmp_path / "both.ndjson"))
+    done = quartermaster("compare", "v1-0,v1-1", "suite=night", "--format", "json")
+    population = json.loads(done.stdout)["comparison"]["population"]
+    assert (population["baseline"]["missions"], population["candidate"]["missions"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        (("nothing.ndjson", "before.ndjson"), "there is no file or folder 'nothing.ndjson'"),
+        (("before.ndjson", "empty"), "the candidate holds no files"),
+        (("before.ndjson", "notes.txt"), "no recorded mission in the candidate"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_line(quartermaster, tmp_path: Path, sides, words):
+    write(tmp_path / "before.ndjson", mission("m"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("nothing that was recorded\n")
+    done = quartermaster("compare", *sides)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("text", ["since=yesterday", "variant=v1,nothing"])
+def test_a_description_that_is_none_is_refused(quartermaster, tmp_path: Path, text):
+    quartermaster("ingest", str(write(tmp_path / "one.ndjson", *suite("v1"))))
+    done = quartermaster("compare", text, "variant=v1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("quartermaster: baseline: ")
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason=NO_TRACES)
+def test_a_real_agent_that_got_worse_is_told_from_noise(quartermaster):
+    folder = TRACES / "tau_bench"
+    before, after = (
+        folder / "retail_toolcalling__tasks00-39.json",
+        folder / "retail_assertions_0618__tasks00-39.json",
+    )
+    done = quartermaster("compare", str(before), str(after))
+    assert done.returncode == 1
+    assert "Mission success fell 38 pp (70 % -> 32 %, 40 tasks" in done.stdout
+    assert "not like for like" in done.stdout, "its missions got shorter because many of them ended early"
