@@ -29,6 +29,7 @@ _USUAL_TIME: Final = re.compile(r"(?:19|20)\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+_MAY_BE_JSON: Final = re.compile(r"\s*(?:[\[{\"\d-]|true|false|null)")
 _SHELLS: Final = frozenset({"bash", "shell", "execute_bash", "terminal", "run"})
 
 
@@ -273,7 +274,7 @@ def _since_epoch(moment: datetime) -> int:
 
 def arguments_of(value: Any) -> Any:
     """Arguments of a call, which many write as JSON in a text; what is no JSON stays a text."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _MAY_BE_JSON.match(value):
         return value
     decoded = json.decoded_or_none(value.encode("utf-8", "replace"))
     return value if decoded is None else decoded
