@@ -13,7 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 
 from quartermaster import __version__
-from quartermaster.api import access, eval, health, journal, missions, problems, sources, traces
+from quartermaster.api import access, eval, health, journal, missions, problems, sources, traces, trends
 from quartermaster.api.edge import Edge, accepted_hosts
 from quartermaster.api.idempotency import Keys
 from quartermaster.api.services import Services
@@ -32,6 +32,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     eval.stream_runs,
     eval.show_run,
     eval.cancel_run,
+    trends.show_trends,
     missions.list_missions,
     missions.show_mission,
     missions.show_trajectory,

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "show": "Show one mission: its facts, metrics, failure modes and sources.",
     "journal": "List journal entries, newest first.",
     "eval": "Replay missions, compare them, and read the results.",
+    "trend": "Show how metrics went over many missions, and where they changed.",
     "workspace": "Create and list workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
     "token": "Create, list and revoke tokens.",

@@ -69,6 +69,9 @@ class Remote:
         ids = (str(row["id"]) for row in self.runs(_SEARCHED_RUNS))
         return list(islice((one for one in ids if one.startswith(prefix)), limit))
 
+    def trends(self, filters: Row) -> Row:
+        return self._client.get(path_of("eval", "trends"), **_parameters(filters))
+
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         from quartermaster.cli.delivery import deliver
 

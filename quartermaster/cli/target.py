@@ -55,6 +55,10 @@ class Target(Protocol):
         """Ids of runs that begin with a prefix."""
         ...
 
+    def trends(self, filters: Row) -> Row:
+        """Series of metrics over missions, with their changes."""
+        ...
+
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         """Read recordings; what became of each file."""
         ...

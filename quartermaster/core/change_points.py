@@ -27,6 +27,8 @@ REFERENCE: Final = 20
 """Points of a level that a chart is set up from."""
 _WEIGHT: Final = 0.2
 _LIMIT: Final = 3.0
+_SHORTEST: Final = 2
+"""Points of a level that a course tells of: a single one is an outlier, or not a level yet."""
 _DECIMALS: Final = 12
 """Differences beyond these are the rounding of sums, no change of anything."""
 
@@ -64,7 +66,7 @@ def course_of(values: Sequence[float], *, spread: float = 0.0) -> Course:
 
     `spread` stands in for the standard deviation of a reference whose points are all equal.
     """
-    indexes = change_points(values)
+    indexes = change_points(values, shortest=_SHORTEST)
     edges = (0, *indexes, len(values))
     reference = 0
     changes: list[Change] = []
@@ -95,10 +97,15 @@ def course_of(values: Sequence[float], *, spread: float = 0.0) -> Course:
 
 
 def change_points(
-    values: Sequence[float], *, window: int = WINDOW, significance: float = SIGNIFICANCE
+    values: Sequence[float],
+    *,
+    window: int = WINDOW,
+    significance: float = SIGNIFICANCE,
+    shortest: int = 1,
 ) -> tuple[int, ...]:
-    """Index of the first point of each new level, in order."""
-    return _hold(values, _weak_points(values, window, significance * _WEAK_FACTOR), significance)
+    """Index of the first point of each new level, in order; no level has fewer points than `shortest`."""
+    weak = _weak_points(values, window, significance * _WEAK_FACTOR)
+    return _hold(values, weak, significance, shortest)
 
 
 def _first_outside(
@@ -182,21 +189,23 @@ def _best_split(sums: "NDArray[Any]", start: int, end: int) -> _Split:
     return _Split(start + 1 + at // score.shape[1], float(score.flat[at]))
 
 
-def _hold(values: Sequence[float], indexes: list[int], significance: float) -> tuple[int, ...]:
+def _hold(values: Sequence[float], indexes: list[int], significance: float, shortest: int) -> tuple[int, ...]:
     """Drop the weakest point, until each that is left separates its two neighbouring levels."""
     indexes = list(indexes)
-    chances = [_chance(values, indexes, at) for at in range(len(indexes))]
+    chances = [_chance(values, indexes, at, shortest) for at in range(len(indexes))]
     while chances and max(chances) >= significance:
         weakest = chances.index(max(chances))
         del indexes[weakest], chances[weakest]
         for at in range(max(weakest - 1, 0), min(weakest + 1, len(indexes))):
-            chances[at] = _chance(values, indexes, at)
+            chances[at] = _chance(values, indexes, at, shortest)
     return tuple(indexes)
 
 
-def _chance(values: Sequence[float], indexes: Sequence[int], at: int) -> float:
+def _chance(values: Sequence[float], indexes: Sequence[int], at: int, shortest: int) -> float:
     start = indexes[at - 1] if at else 0
     end = indexes[at + 1] if at + 1 < len(indexes) else len(values)
+    if min(indexes[at] - start, end - indexes[at]) < shortest:
+        return 1.0
     return _two_sided(values[start : indexes[at]], values[indexes[at] : end])
 
 

@@ -47,10 +47,17 @@ def test_the_scale_and_the_sign_of_the_values_do_not_matter():
     assert change_points([-value for value in values]) == found
 
 
-def test_a_single_outlier_is_no_confirmed_change():
+def test_a_single_outlier_is_no_level():
     values = noise(60, 5)
-    values[40] += 9.0
-    assert [one for one in course_of(values).changes if one.confirmed_at is not None] == []
+    values[57] += 12.0
+    assert change_points(values) == (57,)
+    assert course_of(values).changes == ()
+
+
+def test_the_first_point_of_a_new_level_is_no_level_yet():
+    values = noise(60, 5)
+    assert course_of([*values, 6.0]).changes == ()
+    assert [change.index for change in course_of([*values, 6.0, 6.2]).changes] == [60]
 
 
 def test_the_chart_confirms_a_change_in_its_own_direction_and_says_when():
