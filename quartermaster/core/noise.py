@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from quartermaster.core.comparison import dollars
 from quartermaster.core.distributions import student_t_quantile
 from quartermaster.core.plan import within_task_variance
 from quartermaster.core.set_wording import percent, probability
@@ -86,13 +87,29 @@ def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:
     outside = candidate > _NOTHING and math.log(candidate) - usual > limit
     return Evidence(
         grade="outside-noise" if outside else "single-run",
-        sentence=_outside(len(history.task), len(repeated)) if outside else _single_run(moved, len(repeated)),
+        sentence=f"It lies {_outside(len(history.task), len(repeated))}."
+        if outside
+        else _single_run(moved, len(repeated)),
         limit=math.expm1(limit),
         sigma=spread.sigma,
         runs=len(history.task),
         repeated_tasks=len(repeated),
         unchanged_moved=moved,
     )
+
+
+def rise_sentence(label: str, baseline: float, candidate: float, threshold: float, evidence: Evidence) -> str:
+    """A breach with its evidence. `label` begins the sentence; `threshold` is a share of the baseline."""
+    dollar = dollars if "cost" in label.lower() else "{:,.4g}".format
+    change = f"({dollar(baseline)} -> {dollar(candidate)})"
+    if baseline <= _NOTHING:
+        return f"{label} rose from nothing {change}. {evidence.sentence}"
+    rise = (
+        f"{label} rose {percent(candidate / baseline - 1)} {change}, above the {percent(threshold)} threshold"
+    )
+    if evidence.grade == "outside-noise":
+        return f"{rise} and {_outside(evidence.runs, evidence.repeated_tasks)}."
+    return f"{rise}. {evidence.sentence}"
 
 
 def grade_tool_errors(baseline: Counts, candidate: Counts) -> Evidence:
@@ -157,8 +174,8 @@ def _single_run(moved: float | None, tasks: int) -> str:
 
 def _outside(runs: int, tasks: int) -> str:
     if runs >= 2:
-        return f"It lies outside the 95 % range of this task's {runs} earlier runs."
-    return f"It lies outside the 95 % range of runs of the same task, from your last {tasks} repeated tasks."
+        return f"outside the 95 % range of this task's {runs} earlier runs"
+    return f"outside the 95 % range of runs of the same task, known from your last {tasks} repeated tasks"
 
 
 def _within_run(p: float, unit: str, baseline: Counts, candidate: Counts) -> Evidence:

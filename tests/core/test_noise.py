@@ -7,7 +7,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from quartermaster.core.noise import Counts, History, grade_hallucinations, grade_rise, grade_tool_errors
+from quartermaster.core.noise import (
+    Counts,
+    History,
+    grade_hallucinations,
+    grade_rise,
+    grade_tool_errors,
+    rise_sentence,
+)
 
 
 def project(tasks, sigma=0.4, seed=1):
@@ -36,6 +43,20 @@ def test_a_rise_beyond_the_range_of_earlier_runs_is_outside_noise():
     evidence = grade_rise(41, 115, History(task=(39.0, 41.0, 43.0, 40.0), project=project(23)))
     assert evidence.grade == "outside-noise"
     assert evidence.sentence == "It lies outside the 95 % range of this task's 4 earlier runs."
+
+
+def test_a_breach_is_told_with_its_evidence():
+    outside = grade_rise(41, 115, History(task=(39.0, 41.0, 43.0, 40.0), project=project(23)))
+    assert rise_sentence("Steps", 41, 115, 0.20, outside) == (
+        "Steps rose 180 % (41 -> 115), above the 20 % threshold and outside the 95 % range of this task's 4 "
+        "earlier runs."
+    )
+    single = grade_rise(41, 55, History())
+    assert rise_sentence("Steps", 41, 55, 0.20, single) == (
+        "Steps rose 34 % (41 -> 55), above the 20 % threshold. One run against one run cannot separate this "
+        "from run-to-run variation."
+    )
+    assert rise_sentence("Cost", 0, 0.25, 0.15, single).startswith("Cost rose from nothing ($0 -> $0.25).")
 
 
 def test_the_limit_is_that_of_a_prediction_from_so_many_runs():
