@@ -5,8 +5,8 @@ sent again, overlap, and come in any order.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -21,15 +21,18 @@ from quartermaster.store.journal import Appended
 FORMAT: Final = "otlp"
 """The format of missions that came by the live door."""
 
+T = TypeVar("T", Span, LogRecord)
+
 _decode_facts = msgspec.json.Decoder(Facts).decode
+_decode_span = msgspec.json.Decoder(Span).decode
+_decode_record = msgspec.json.Decoder(LogRecord).decode
 
 
 class _Kept:
     """What the database knows of spans, and what one transaction adds."""
 
-    def __init__(self, connection: Connection, workspace: int, masker: Masker | None) -> None:
+    def __init__(self, connection: Connection, workspace: int) -> None:
         self._connection = connection
-        self._masker = masker
         self._workspace = workspace
         self._branches: dict[str, Branch | None] = {}
         self._changed: dict[str, Branch] = {}
@@ -71,30 +74,26 @@ class _Kept:
         """The journal keeps it."""
 
     def save(self) -> None:
-        """Write down what this transaction has added, without the secrets among what was said."""
+        """Write down what this transaction has added."""
         branches = {
             entry_id: spans.BranchRow(*msgspec.structs.astuple(branch))
             for entry_id, branch in self._changed.items()
         }
         spans.keep_branches(self._connection, self._workspace, branches)
-        facts = {mission_id: self._masked(one) for mission_id, one in self._new_facts.items()}
+        facts = {mission_id: msgspec.json.encode(one) for mission_id, one in self._new_facts.items()}
         spans.keep_facts(self._connection, self._workspace, facts)
-
-    def _masked(self, facts: Facts) -> bytes:
-        encoded = msgspec.json.encode(facts)
-        return encoded if self._masker is None else self._masker.mask(encoded)[0]
 
 
 def accept_spans(
     database: Database, workspace: int, handed_in: Sequence[Span], masker: Masker | None
 ) -> Appended:
     """Keep spans, and tell again what they show in another light. Secrets are masked; None keeps them."""
-
     database.space.require()
+    shown = [_masked(span, _decode_span, masker) for span in handed_in]
 
     def change(connection: Connection) -> Appended:
-        kept = _Kept(connection, workspace, masker)
-        raws = [told.raw for told in tell(handed_in, kept)]
+        kept = _Kept(connection, workspace)
+        raws = [told.raw for told in tell(shown, kept)]
         kept.save()
         return _append(connection, workspace, raws, masker)
 
@@ -105,15 +104,23 @@ def accept_logs(
     database: Database, workspace: int, handed_in: Sequence[LogRecord], masker: Masker | None
 ) -> Appended:
     """Keep log records; those of a trace or a session belong to its mission."""
-
     database.space.require()
+    records = [_masked(record, _decode_record, masker) for record in handed_in]
 
     def change(connection: Connection) -> Appended:
-        kept = _Kept(connection, workspace, masker)
-        raws = [entry_of_log(record, kept.home) for record in handed_in]
+        kept = _Kept(connection, workspace)
+        raws = [entry_of_log(record, kept.home) for record in records]
         return _append(connection, workspace, raws, masker)
 
     return database.write_blocking(change)
+
+
+def _masked(handed_in: T, decode: Callable[[bytes], T], masker: Masker | None) -> T:
+    """Without the secrets in it. Long texts are cut later, and half of a secret is not known as one."""
+    if masker is None:
+        return handed_in
+    encoded = msgspec.json.encode(handed_in)
+    return decode(masker.mask(encoded)[0]) if masker.finds(encoded) else handed_in
 
 
 def _append(connection: Connection, workspace: int, raws: Sequence[bytes], masker: Masker | None) -> Appended:

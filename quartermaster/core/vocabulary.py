@@ -44,6 +44,7 @@ _TOLD_TO_PEOPLE: Final = (
     "simulator.llm_call",
     "simulator.result",
     "span.agent",
+    "span.message",
     "span.model",
     "span.other",
     "summary.generated",

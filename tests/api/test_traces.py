@@ -370,7 +370,9 @@ def test_secrets_in_what_was_said_and_answered_are_masked_wherever_that_is_kept(
     key = "sk-ant-" + "a1B2c3D4e5F6g7H8i9J0"
     words = {"gen_ai.completion.0.content": f"The key is {key}."}
     question = {"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": f"Is {key} the key?"}
-    result = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": f"KEY={key}"}
+    begun = "-----BEGIN " + "PRIVATE KEY-----\n" + "MIIEvQ" * 500
+    printed = f"KEY={key}\n{begun}\n-----END " + "PRIVATE KEY-----"
+    result = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": printed}
     with world.client(MEMBER, masker=Masker()) as client:
         send(client, agent(0xB01, 1, **{"output.value": f"I found {key}."}))
         send(client, model(0xB01, 2, 1, **words, **question), span(0xB01, 3, 1, attributes=result))
@@ -380,6 +382,7 @@ def test_secrets_in_what_was_said_and_answered_are_masked_wherever_that_is_kept(
     kinds = Counter(one["entry_type"] for one in told)
     assert (kinds["message.user"], kinds["message.assistant"], kinds["exec.command"]) == (1, 2, 1)
     assert key not in json.dumps(told)
+    assert "MIIEvQ" not in json.dumps(told)  # what is cut may end before the key does
     assert world.database.read_blocking(
         lambda connection: connection.execute(
             "select count(*) from span_facts where instr(cast(facts as text), ?)", (key,)
