@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "journal": "List journal entries, newest first.",
     "eval": "Replay missions, compare them, and read the results.",
     "trend": "Show how metrics went over many missions, and where they changed.",
-    "workspace": "Create and list workspaces.",
+    "workspace": "Create, list, export and import workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
     "token": "Create, list and revoke tokens.",
     "retention": "Say how long missions are kept, and remove those that are not.",

@@ -4,17 +4,22 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
+from quartermaster import __version__
 from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
 from quartermaster.core.journal import format_instant
-from quartermaster.store import access
+from quartermaster.home import choose_workspace
+from quartermaster.store import access, transfer
 from quartermaster.store.access import Workspace
+
+_EXPORT_SECONDS = 3600.0
 
 
 @click.group("workspace")
 def command() -> None:
-    """Create and list workspaces."""
+    """Create, list, export and import workspaces."""
 
 
 @command.command("create")
@@ -36,6 +41,39 @@ def create(slug: str, workspace_id: str | None, name: str | None, home: Path | N
     output.tell(f"drop recordings into {inbox}")
 
 
+@command.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@home_option
+@output.format_option
+def export(file: Path, workspace: str | None, home: Path | None, form: str) -> None:
+    """Write a workspace into one file: every raw entry, and the ledger of files. Daemon up or down."""
+    with admin.opened(home) as (_, database):
+        chosen = database.look_up(lambda connection: choose_workspace(connection, workspace))
+        head = transfer.Head(
+            format=transfer.FORMAT,
+            made_by=__version__,
+            workspace_id=chosen.workspace_id,
+            slug=chosen.slug,
+        )
+        end = transfer.export(database, chosen.key, head, file, seconds=_EXPORT_SECONDS)
+    output.print_rows(form, [{"file": str(file), **msgspec.to_builtins(end)}], _EXPORTED)
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@home_option
+@output.format_option
+def import_(file: Path, workspace: str | None, home: Path | None, form: str) -> None:
+    """Take in what such a file holds and the workspace does not have yet; a second time changes nothing."""
+    transfer.check(file)
+    with admin.opened(home) as (_, database):
+        chosen = database.look_up(lambda connection: choose_workspace(connection, workspace))
+        imported = transfer.take_in(database, chosen.key, file, now=time.time_ns())
+    output.print_rows(form, [msgspec.to_builtins(imported)], _IMPORTED)
+
+
 @command.command("list")
 @home_option
 @output.format_option
@@ -55,6 +93,12 @@ def _row(workspace: Workspace) -> dict[str, object]:
     }
 
 
+def _number(key: str) -> output.Column:
+    return output.field(key.upper(), key, right=True)
+
+
+_EXPORTED = (output.field("FILE", "file"), *map(_number, ("missions", "entries", "sources")))
+_IMPORTED = tuple(map(_number, ("missions", "accepted", "duplicate", "removed", "sources")))
 _COLUMNS = (
     output.field("SLUG", "slug"),
     output.field("ID", "id"),
