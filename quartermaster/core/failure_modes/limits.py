@@ -7,7 +7,7 @@ from typing import Final
 
 from quartermaster.core.failure_modes.evidence import Evidence
 from quartermaster.core.failure_modes.loops import brings_news
-from quartermaster.core.failure_modes.registry import Severity, Sighting, detector
+from quartermaster.core.failure_modes.registry import Confidence, Severity, Sighting, detector
 from quartermaster.core.trajectory import PICODOLLARS
 from quartermaster.core.transcript import Event, EventKind
 
@@ -88,7 +88,15 @@ def stopped_by_a_limit(evidence: Evidence) -> Iterator[Sighting]:
     if cause is None:
         return
     event, name, reason = cause
-    yield Sighting(positions=[event.position], reason=reason, evidence={"cause": name}, agent=event.agent)
+    known = name != "broken off"  # a recording that breaks off may be one that has not ended yet
+    yield Sighting(
+        positions=[event.position],
+        reason=reason,
+        evidence={"cause": name},
+        severity=Severity.HIGH if known else Severity.WARN,
+        confidence=Confidence.CERTAIN if known else Confidence.LIKELY,
+        agent=event.agent,
+    )
 
 
 def _exceeded_budgets(evidence: Evidence) -> Iterator[Sighting]:
@@ -221,14 +229,15 @@ def _condensations(evidence: Evidence) -> Iterator[Sighting]:
 def _cause(evidence: Evidence) -> tuple[Event, str, str] | None:
     """The event that ended the mission, the name of the cause, and the words for it."""
     events = evidence.events
-    for event in reversed(events):
-        if event.kind is EventKind.STATUS and event.name.lower() in _LIMIT_WORDS:
+    words = [events[position] for position in reversed(evidence.positions(EventKind.STATUS))]
+    for event in words:
+        if event.name.lower() in _LIMIT_WORDS:
             return event, "status", f"the mission ended with the status {event.name}"
     if evidence.transcript.outcome in _LIMIT_WORDS:
         return events[-1], "outcome", f"the mission ended as {evidence.transcript.outcome}"
     if evidence.transcript.outcome == "succeeded":
         return None
-    ended = any(event.kind is EventKind.STATUS and event.name.lower() in _ENDING_WORDS for event in events)
+    ended = any(event.name.lower() in _ENDING_WORDS for event in words)
     for event in reversed(_last_turn(evidence)):
         reason = (event.finish_reason or "").lower()
         said = "\n".join(filter(None, (event.text, event.error, event.reason)))
@@ -259,10 +268,14 @@ def _last_turn(evidence: Evidence) -> list[Event]:
 
 def _unanswered(evidence: Evidence) -> tuple[Event, str, str] | None:
     """The recording breaks off: a call without its result, a question or a task without an answer."""
-    spoken = [event for event in evidence.events if event.kind not in (EventKind.NOTE, EventKind.MODEL_CALL)]
-    if not spoken:
+    told = (
+        event
+        for event in reversed(evidence.events)
+        if event.kind not in (EventKind.NOTE, EventKind.MODEL_CALL)
+    )
+    last = next(told, None)
+    if last is None:
         return None
-    last = spoken[-1]
     if last.kind is EventKind.TOOL_CALL and last.succeeded is None:
         return last, "broken off", f"the recording ends in a call of {last.name} without a result"
     if last.kind in (EventKind.TOOL_CALL, EventKind.DELEGATION):
