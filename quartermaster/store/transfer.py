@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -177,7 +178,8 @@ def _own_id(raw: bytes) -> str | None:
 
 def _was_told_again(connection: Connection, workspace: int, mission: int, entry_id: str) -> bool:
     row = connection.execute(
-        "select 1 from entry_key where workspace = ? and entry_id = ? and mission = ? and current is not null",
+        "select 1 from entry_key where workspace = ? and entry_id = ? and mission = ?"
+        " and current is not null",
         (workspace, journal.entry_key(entry_id), mission),
     ).fetchone()
     return row is not None
@@ -217,9 +219,8 @@ def take_in(database: Database, workspace: int, file: Path, *, now: int) -> Impo
     def keep() -> None:
         nonlocal total, batch
         if mission is not None:
-            appended = database.write_blocking(
-                lambda connection: _keep(connection, workspace, mission, batch, now)
-            )
+            keep_batch = partial(_keep, workspace=workspace, mission=mission, batch=batch, now=now)
+            appended = database.write_blocking(keep_batch)
             total = msgspec.structs.replace(
                 total,
                 accepted=total.accepted + appended.accepted,
@@ -241,9 +242,8 @@ def take_in(database: Database, workspace: int, file: Path, *, now: int) -> Impo
             case File():
                 keep()
                 mission = None
-                kept = database.write_blocking(
-                    lambda connection: _keep_file(connection, workspace, line, now)
-                )  # noqa: B023
+                change = partial(_keep_file, workspace=workspace, file=line, now=now)
+                kept = database.write_blocking(change)
                 total = msgspec.structs.replace(total, sources=total.sources + kept)
     keep()
     return total
