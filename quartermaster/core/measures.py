@@ -63,7 +63,8 @@ class Runs(NamedTuple):
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """One metric over both arms. `worsening` is a share, a count per mission or, for ratios, the
     candidate's share above the baseline; `improvement` is the same seen from the candidate. Of the two the
-    one beyond all bounds, from nothing to something, is None."""
+    one beyond all bounds, from nothing to something, is None. `worse` and `better` count tasks: None where
+    missions name none."""
 
     effect: Effect
     test: str
@@ -77,8 +78,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     upper_bound: float | None
     p_worse: float
     p_better: float
-    worse: int
-    better: int
+    worse: int | None
+    better: int | None
     w: float | None
     runs_per_arm: float
     logarithmic: bool
@@ -130,8 +131,8 @@ def analyse_unpaired(measure: Measure, runs: Runs) -> Analysis:
         upper_bound=None if upper is None else _natural(upper, share),
         p_worse=tails.higher,
         p_better=tails.lower,
-        worse=0,
-        better=0,
+        worse=None,
+        better=None,
         w=(variance(arms[0]) + variance(arms[1])) / 2,
         runs_per_arm=2 / (1 / len(arms[0]) + 1 / len(arms[1])),
         logarithmic=logarithmic,

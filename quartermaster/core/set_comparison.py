@@ -68,7 +68,7 @@ def compare_sets(
         for question in questions
         if question.analysis is not None or rules.family_of(question.measure.name)
     )
-    metrics = set_wording.with_outcome(metrics)
+    metrics = set_wording.with_outcome(metrics, pairing.population)
     verdict = _overall(metrics, obstacle)
     return SetComparison(
         verdict=verdict,
@@ -292,8 +292,8 @@ def _judged(
         test=analysis.test,
         p=analysis.p_better if better else analysis.p_worse,
         adjusted_p=adjusted[1 if better else 0] if adjusted else None,
-        worse=analysis.worse,
-        better=analysis.better,
+        worse=analysis.worse or 0,
+        better=analysis.better or 0,
         rate_ratio=_rate_ratio(measure, analysis),
         minimum_detectable=visible,
         runs_needed=needed,
@@ -332,10 +332,11 @@ def _excluded(analysis: Analysis, threshold: float) -> bool:
     """Whether a worsening of the threshold lies outside of the one-sided 95 % bound.
 
     No data exclude "any increase" of a count, a threshold of zero; there it is enough that no task got
-    worse.
+    worse or, where missions name no task, that the candidate counts none.
     """
     if not threshold and analysis.effect == "mean difference":
-        return not analysis.worse and analysis.p_worse >= analysis.p_better
+        unharmed = not analysis.candidate if analysis.worse is None else not analysis.worse
+        return unharmed and analysis.p_worse >= analysis.p_better
     return analysis.upper_bound is not None and analysis.upper_bound < threshold - TOLERANCE
 
 

@@ -31,12 +31,12 @@ def worded(metric: MetricComparison, population: Population) -> MetricComparison
     return replace(metric, sentence=" ".join(sentence for sentence in sentences if sentence))
 
 
-def with_outcome(metrics: Sequence[MetricComparison]) -> tuple[MetricComparison, ...]:
+def with_outcome(metrics: Sequence[MetricComparison], population: Population) -> tuple[MetricComparison, ...]:
     """What got cheaper or shorter is never told without what became of the missions' success."""
     outcome = next((metric for metric in metrics if metric.metric == "mission_success"), None)
     if outcome is None or outcome.baseline is None:
         return tuple(metrics)
-    beside = f"Mission success over {_of_tasks(outcome)}: {shown(outcome, outcome.baseline)} -> "
+    beside = f"Mission success over {_size(outcome, population)}: {shown(outcome, outcome.baseline)} -> "
     beside += f"{shown(outcome, outcome.candidate)}."
     return tuple(
         replace(metric, sentence=f"{metric.sentence} {beside}")
@@ -117,9 +117,9 @@ def _change(metric: MetricComparison, population: Population) -> str:
 
 def _facts(metric: MetricComparison, population: Population) -> Iterator[str]:
     kind = {"geometric mean ratio": "geometric mean ", "ratio of sums": "mean "}.get(metric.effect or "", "")
-    size = _of_tasks(metric) if population.paired else f"{metric.tasks} missions"
     each = " per mission" if metric.kind == "count" else ""
-    yield f"{kind}{shown(metric, metric.baseline)} -> {shown(metric, metric.candidate)}{each}, {size}"
+    change = f"{shown(metric, metric.baseline)} -> {shown(metric, metric.candidate)}"
+    yield f"{kind}{change}{each}, {_size(metric, population)}"
     if metric.interval is not None:
         yield f"95 % interval {range_of(metric)}"
     if population.paired:
@@ -131,8 +131,8 @@ def _facts(metric: MetricComparison, population: Population) -> Iterator[str]:
         yield chance
 
 
-def _of_tasks(metric: MetricComparison) -> str:
-    return _tasks(metric.tasks)
+def _size(metric: MetricComparison, population: Population) -> str:
+    return _tasks(metric.tasks) if population.paired else f"{metric.tasks} missions"
 
 
 def _tasks(number: int) -> str:
@@ -163,7 +163,7 @@ def _judgement(metric: MetricComparison, population: Population) -> str:
         "regressed": f"Regressed: {_above(metric)} {noise}.",
         "drift": f"Drift: small but real, within the {_threshold(metric)} threshold.",
         "improved": f"Improved: {_above(metric).replace('above', 'by more than')} {noise}.",
-        "no_regression": _no_regression(metric),
+        "no_regression": _no_regression(metric, population),
     }[metric.verdict]
 
 
@@ -173,9 +173,11 @@ def _above(metric: MetricComparison) -> str:
     return f"above the {_threshold(metric)} threshold"
 
 
-def _no_regression(metric: MetricComparison) -> str:
+def _no_regression(metric: MetricComparison, population: Population) -> str:
     if not metric.threshold and metric.kind == "count":
-        return f"No regression: in none of {_of_tasks(metric)} did they become more."
+        if not population.paired:
+            return f"No regression: none in the candidate ({_size(metric, population)} in both sets)."
+        return f"No regression: in none of {_size(metric, population)} did they become more."
     return f"No regression: a worsening of {_threshold(metric)} or more is excluded with 95 % confidence."
 
 
@@ -200,7 +202,7 @@ def _design(metric: MetricComparison, population: Population) -> str:
         return f"{metric.tasks} missions without tasks"
     fewest, most = population.fewest_trials, population.most_trials
     times = runs_word(fewest) if fewest == most else f"{fewest} to {most} times"
-    return f"{_of_tasks(metric)} run {times}"
+    return f"{_size(metric, population)} run {times}"
 
 
 def _remedy(metric: MetricComparison, population: Population) -> str:

@@ -152,7 +152,17 @@ def test_missions_without_any_task_are_compared_unpaired_and_stamped():
     comparison = compare_sets(before, after)
     assert comparison.verdict == "regressed"
     assert comparison.stamps == ("unpaired: 1.7 to 4.5 times more missions needed",)
-    assert "60" in str(comparison.population.baseline.compared)
+    assert comparison.population.baseline.compared == 60
+    assert "(80 % -> 30 %, 120 missions;" in metric(comparison, "mission_success").sentence
+
+
+def test_rare_hallucinations_without_tasks_are_not_called_absent():
+    before = [trial(None, order=number, values={"hallucinations": float(number < 2)}) for number in range(30)]
+    after = [
+        trial(None, arm="c", order=number, values={"hallucinations": float(number < 1)})
+        for number in range(30)
+    ]
+    assert metric(compare_sets(before, after), "hallucinations").verdict == "inconclusive"
 
 
 def test_cheaper_and_shorter_is_never_told_without_the_outcome():
