@@ -90,7 +90,7 @@ class StepKeys:
             (_HINTS.get(pattern, _ANYTHING).search, re.compile(pattern).sub) for pattern in volatile
         ]
         self._masked: dict[str, str] = {}
-        self._digests: dict[tuple[Any, ...], int] = {}
+        self._digests: dict[str, int] = {}
 
     def steps(self, events: Iterable[Event]) -> list[int]:
         return [self.step(event) for event in events]
@@ -128,9 +128,9 @@ class StepKeys:
         return masked
 
     def _digest(self, *parts: Any) -> int:
-        digest = self._digests.get(parts)
+        framed = "\0".join(map(str, parts))
+        digest = self._digests.get(framed)
         if digest is None:
-            framed = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-            digest = int.from_bytes(blake2b(framed, digest_size=8).digest(), "big", signed=True)
-            self._digests[parts] = digest
+            hashed = blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            digest = self._digests[framed] = int.from_bytes(hashed, "big", signed=True)
         return digest
