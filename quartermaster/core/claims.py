@@ -6,7 +6,7 @@ What cannot be looked up is `unknown`: a contradiction always names the step tha
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -151,7 +151,6 @@ class _Deeds:
         self.events = events
         self._calls = [event for event in events if event.kind is EventKind.TOOL_CALL]
         self._commands = [event for event in self._calls if event.command]
-        self._words: dict[str, int] | None = None
         self._written: dict[str, list[Event]] | None = None
 
     def judge(self, said: Said) -> _Finding:
@@ -208,7 +207,9 @@ class _Deeds:
 
     def _check(self, check: str, count: int | None) -> _Finding:
         runs = [event for event in self._commands if runs_checks(event.command or "", check)]
-        told = next(((event, ok) for event in reversed(runs) if (ok := _passed(event)) is not None), None)
+        told = next(
+            ((event, ok) for event in reversed(runs) if (ok := checks_passed(event)) is not None), None
+        )
         if told is None:
             return _Finding(Verdict.UNKNOWN, f"no run of {check} with a recorded outcome comes before")
         last, passed = told
@@ -245,28 +246,50 @@ class _Deeds:
         return _Finding(Verdict.SUPPORTED, "it was run, and failed", last.position)
 
     def _value(self, value: str) -> _Finding:
-        if self._words is None:
-            self._words = _words_of(self.events)
-        for form in (value, value.replace(",", ""), value.lstrip("#")):
-            position = self._words.get(form.lower())
-            if position is not None:
-                return _Finding(Verdict.SUPPORTED, "it stands in an earlier step", position)
+        forms = {form.lower() for form in (value, value.replace(",", ""), value.lstrip("#"))}
+        position = self._first(
+            re.compile("|".join(rf"(?<![\w.]){re.escape(form)}(?![\w]|\.\d)" for form in forms)), forms
+        )
+        if position is not None:
+            return _Finding(Verdict.SUPPORTED, "it stands in an earlier step", position)
         position = self._rounded(value)
         if position is not None:
             return _Finding(Verdict.SUPPORTED, "an earlier step has it with more decimals", position)
         return _Finding(Verdict.UNKNOWN, "no recorded text holds it; long outputs are kept in part")
+
+    def _first(self, pattern: re.Pattern[str], hints: Iterable[str]) -> int | None:
+        """The first step in which the pattern stands; every text that fits it holds one of the hints."""
+        hints = tuple(hints)
+        for position, text in self._read:
+            if any(hint in text for hint in hints) and pattern.search(text):
+                return position
+        return None
 
     def _rounded(self, value: str) -> int | None:
         """Where a number stands that rounds to the one that was said."""
         whole, point, decimals = value.replace(",", "").partition(".")
         if not point or not (whole + decimals).isdecimal():
             return None
-        for word, position in (self._words or {}).items():
-            if not word.startswith(whole[:-1]) or not _DECIMAL.fullmatch(word):
+        number = re.compile(rf"(?<![\w.]){whole}\.\d{{1,15}}(?!\d)")
+        for position, text in self._read:
+            if f"{whole}." not in text:
                 continue
-            if f"{float(word):.{len(decimals)}f}" == f"{whole}.{decimals}":
+            if any(
+                f"{float(one):.{len(decimals)}f}" == f"{whole}.{decimals}" for one in number.findall(text)
+            ):
                 return position
         return None
+
+    @cached_property
+    def _read(self) -> list[tuple[int, str]]:
+        """Every text that was given, read or called with, with its step; not what agents said themselves."""
+        return [
+            (event.position, text.lower())
+            for event in self.events
+            if event.kind is not EventKind.AGENT_MESSAGE
+            for text in (event.text, event.output, event.error, event.command, *_strings(event.arguments))
+            if text
+        ]
 
 
 def written_paths(event: Event) -> tuple[str, ...]:
@@ -297,7 +320,7 @@ def writes_code(event: Event) -> bool:
     )
 
 
-def _passed(event: Event) -> bool | None:
+def checks_passed(event: Event) -> bool | None:
     """Whether a run of checks passed; None where its words and its status cannot be told apart.
 
     The status of a line of several commands is that of its last one, so that its words must say it.
@@ -350,22 +373,6 @@ def _same_path(claimed: str, recorded: str) -> bool:
         or recorded.endswith("/" + claimed.lstrip("/"))
         or claimed.endswith("/" + recorded)
     )
-
-
-def _words_of(events: Iterable[Event]) -> dict[str, int]:
-    """Every word that was read or given, with the first step it stands in; addresses also whole."""
-    words: dict[str, int] = {}
-    for event in events:
-        if event.kind is EventKind.AGENT_MESSAGE:
-            continue
-        for text in (event.text, event.output, event.error, event.command, *_strings(event.arguments)):
-            for one in _VALUE_WORDS.findall(text.lower() if text else ""):
-                words.setdefault(one.rstrip(".,;:"), event.position)
-    return words
-
-
-_DECIMAL: Final = re.compile(r"\d{1,15}\.\d{1,15}")
-_VALUE_WORDS: Final = re.compile(r"https?://[^\s)>\]`'\"]+|#\d+|[a-z0-9][\w-]*(?:\.\d+)?|\d[\d,]*(?:\.\d+)?")
 
 
 def _strings(value: Any, depth: int = 4) -> Iterator[str]:

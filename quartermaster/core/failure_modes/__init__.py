@@ -6,7 +6,16 @@ Each module but `evidence` and `registry` holds detectors; one that is imported 
 from collections.abc import Iterable
 from operator import attrgetter
 
-from quartermaster.core.failure_modes import guardrails, limits, loops, messages  # noqa: F401 - a module registers its detectors
+from quartermaster.core.failure_modes import (  # noqa: F401 - a module registers its detectors
+    completion,
+    errors,
+    grounding,
+    guardrails,
+    limits,
+    loops,
+    messages,
+    side_effects,
+)
 from quartermaster.core.failure_modes.evidence import Context, Evidence, Waste
 from quartermaster.core.failure_modes.registry import (
     DETECTORS,

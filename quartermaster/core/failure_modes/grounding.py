@@ -1,0 +1,315 @@
+"""Calls that rest on nothing: unknown tools, ids and paths that nobody gave, arguments against the schema."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from quartermaster.core.failure_modes.evidence import Evidence
+from quartermaster.core.failure_modes.registry import Confidence, Severity, Sighting, detector
+from quartermaster.core.transcript import Event, EventKind
+
+_TEXT_LIMIT: Final = 2_000
+_CUT: Final = "\u2026"
+_DEPTH: Final = 4
+_SHOWN: Final = 10
+_WORD: Final = re.compile(r"[^\W_]+")
+_SPACES: Final = {code: " " for code in range(128) if not chr(code).isalnum()}
+"""A table is half as long at it as a pattern."""
+_IDENTIFIER: Final = re.compile(r"#?(?=[^\s]*\d)[A-Za-z0-9][\w#-]{3,63}")
+_INVENTED: Final = re.compile(
+    r"\d{4}-\d\d?-\d\d?\S*|\d\d?[:h]\d\d\S*|[+-]?\d{1,4}|\d+(?:px|ms|s|m|h|d|kb|mb|gb|k|x|st|nd|rd|th"
+    r"|am|pm|em|%)"
+    r"|v\d+(?:[.-]\d+)*|(?:utf|iso|sha|md|gpt|claude|python|http)-?\d[\w-]*",
+    re.IGNORECASE,
+)
+_FREE: Final = re.compile(
+    r"query|search|text|content|message|body|code|command|cmd|script|input|expression|pattern|regex"
+    r"|string|str$|thought"
+    r"|reason|summary|note|title|subject|description|prompt|comment|plan|todo|date|time|timestamp"
+    r"|answer|question"
+    r"|language|format|model|version|encoding|name$|label|range|color|size|chars|workdir|cwd|offset|limit",
+    re.IGNORECASE,
+)
+"""Names of arguments whose values an agent may think up."""
+_FREE_TOOLS: Final = re.compile(
+    r"search|calculat|think|plan|todo|python|shell|bash|terminal|exec|browser|evaluate", re.I
+)
+_PLACES: Final = re.compile(r"^(?:file_?path|path|file|filename|absolute_path|url|uri|href)$", re.IGNORECASE)
+_ABSENT: Final = re.compile(
+    r"not found|no such file|does not exist|doesn't exist|\b404\b|ENOENT|cannot find|could not find",
+    re.IGNORECASE,
+)
+_PREFIX: Final = re.compile(r"^(?:functions|tools?|default_api|mcp__\w+?_)[.:_]+")
+
+
+class EvidenceBank:
+    """Every word that a mission was given or told, so that an argument is looked up in its own length.
+
+    A text is taken apart once, and only when the first argument that must be looked up comes after it.
+    """
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+        self._pending: list[str] = []
+        self._words: set[str] = set()
+        self.complete = True
+        """Whether all was kept: what is missing from a text that was cut is not thereby made up."""
+
+    def learn(self, text: str | None) -> None:
+        """Each text once, however often it is told."""
+        if text and text not in self._texts:
+            self._texts.add(text)
+            self._pending.append(text)
+
+    def learn_values(self, value: Any) -> None:
+        for _, one in _leaves(value):
+            self.learn(one)
+
+    def holds(self, value: str) -> bool:
+        """Whether every part of the value that has a digit in it was told."""
+        return self._told(part for part in _words(value) if not part.isalpha())
+
+    def names(self, place: str) -> bool:
+        """Whether every word in the last part of a path or an address was told."""
+        return self._told(_words(place.rstrip("/").rpartition("/")[2]))
+
+    def _told(self, parts: Iterable[str]) -> bool:
+        for text in self._pending:
+            self._words.update(_words(text))
+        self._pending.clear()
+        return all(part in self._words for part in parts)
+
+
+def _words(text: str) -> list[str]:
+    plain = text.lower()
+    return plain.translate(_SPACES).split() if plain.isascii() else _WORD.findall(plain)
+
+
+@detector(id="D17", severity=Severity.WARN, confidence=Confidence.LIKELY, trail=("Tool-related",))
+def ungrounded_action(evidence: Evidence) -> Iterator[Sighting]:
+    """A tool that is not there, an id that nobody gave, a place that was guessed and missed, or arguments
+    that do not fit the tool's schema."""
+    yield from _unknown_tools(evidence)
+    yield from _unheard_of(evidence)
+    yield from _unfit_arguments(evidence)
+
+
+def _unknown_tools(evidence: Evidence) -> Iterator[Sighting]:
+    """Silent where none of the calls is declared: the declaration then speaks of something else."""
+    declared = evidence.declared_tools
+    if not declared:
+        return
+    plain = frozenset(map(_plain_name, declared))
+    found: dict[str, list[int]] = {}
+    known = False
+    for at in evidence.calls:
+        name = evidence.events[at].name
+        if _plain_name(name) in plain:
+            known = True
+        elif name:
+            found.setdefault(name, []).append(at)
+    for name, positions in found.items() if known else ():
+        yield Sighting(
+            positions=positions,
+            reason=f"{name} was called and is none of the {len(declared)} declared tools",
+            evidence={"tool": name, "calls": len(positions)},
+            severity=Severity.HIGH,
+            confidence=Confidence.CERTAIN,
+            wasted=positions,
+        )
+
+
+def _plain_name(tool: str) -> str:
+    return _PREFIX.sub("", tool).lower().replace("-", "_")
+
+
+def _unheard_of(evidence: Evidence) -> Iterator[Sighting]:
+    """One sighting for each argument of each tool, with all calls in which its value came from nowhere."""
+    bank = EvidenceBank()
+    _learn_words(bank, evidence.transcript.goal)
+    made_up: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    missed: list[tuple[int, str]] = []
+    for at, event in enumerate(evidence.events):
+        if event.kind is not EventKind.TOOL_CALL:
+            if event.kind not in (EventKind.AGENT_MESSAGE, EventKind.MODEL_CALL):
+                _learn_words(bank, event.text)
+            continue
+        for name, value in _made_up_ids(bank, event) if bank.complete else ():
+            made_up.setdefault((event.name, name), []).append((at, value))
+        place = _missed_place(bank, event)
+        if place is not None:
+            missed.append((at, place))
+        _learn_result(bank, event)
+    for (tool, name), calls in made_up.items():
+        yield _of_made_up(tool, name, calls)
+    if missed:
+        yield _of_missed(missed)
+
+
+def _of_made_up(tool: str, name: str, calls: list[tuple[int, str]]) -> Sighting:
+    positions = list(dict.fromkeys(at for at, _ in calls))
+    values = list(dict.fromkeys(value for _, value in calls))[:_SHOWN]
+    return Sighting(
+        positions=positions,
+        reason=f"{tool} was given {name} {values[0]!r}, which nothing before it had told",
+        evidence={"tool": tool, "argument": name, "values": values, "calls": len(positions)},
+        wasted=positions,
+    )
+
+
+def _of_missed(missed: list[tuple[int, str]]) -> Sighting:
+    positions = [at for at, _ in missed]
+    return Sighting(
+        positions=positions,
+        reason=f"{missed[0][1][:200]!r} was asked for, which nobody had named and which was not there",
+        evidence={"places": [place[:200] for _, place in missed[:_SHOWN]], "calls": len(missed)},
+        wasted=positions,
+    )
+
+
+def _learn_words(bank: EvidenceBank, text: str | None) -> None:
+    bank.learn(text)
+    if text and (len(text) >= _TEXT_LIMIT or text.endswith(_CUT)):
+        bank.complete = False
+
+
+def _learn_result(bank: EvidenceBank, event: Event) -> None:
+    """What a call answered; what it was given becomes known when it succeeded."""
+    bank.learn(event.output)
+    bank.learn(event.error)
+    if event.succeeded is True:
+        bank.learn_values(event.arguments)
+        bank.learn(event.command)
+    kept = event.output is not None or event.succeeded is not True
+    if not kept or event.output_digest is not None:
+        bank.complete = False
+
+
+def _made_up_ids(bank: EvidenceBank, event: Event) -> Iterator[tuple[str, str]]:
+    if event.command is not None or _is_free_tool(event.name):
+        return
+    for name, value in _leaves(event.arguments):
+        if not _is_free(name) and _is_identifier(value) and not bank.holds(value):
+            yield name, value
+
+
+@lru_cache(maxsize=1024)
+def _is_free_tool(tool: str) -> bool:
+    return _FREE_TOOLS.search(tool) is not None
+
+
+@lru_cache(maxsize=1024)
+def _is_free(argument: str) -> bool:
+    return _FREE.search(argument) is not None or _PLACES.match(argument) is not None
+
+
+def _is_identifier(value: str) -> bool:
+    return _IDENTIFIER.fullmatch(value) is not None and _INVENTED.fullmatch(value) is None
+
+
+def _missed_place(bank: EvidenceBank, event: Event) -> str | None:
+    """A file or an address that nobody had named and that was not there either."""
+    if not event.failed or event.refused or not _ABSENT.search((event.error or event.output or "")[:500]):
+        return None
+    places = (value for name, value in _leaves(event.arguments) if _PLACES.match(name))
+    return next((place for place in places if not bank.names(place)), None)
+
+
+def _leaves(value: Any, name: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, str]]:
+    """Texts in arguments, each with the name nearest to it."""
+    if isinstance(value, str):
+        yield name, value
+    elif depth and isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _leaves(one, str(key), depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one, name, depth - 1)
+
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list, tuple),
+    "object": (dict,),
+}
+
+
+def _unfit_arguments(evidence: Evidence) -> Iterator[Sighting]:
+    for at in evidence.calls if evidence.context.tool_schemas else ():
+        event = evidence.events[at]
+        schema = evidence.context.tool_schemas.get(event.name)
+        if (
+            not isinstance(schema, Mapping)
+            or not isinstance(event.arguments, Mapping)
+            or event.arguments_digest
+        ):
+            continue
+        faults = list(_faults(schema, event.arguments))
+        if faults:
+            yield Sighting(
+                positions=[at],
+                reason=f"the arguments of {event.name} do not fit its schema: {'; '.join(faults[:3])}",
+                evidence={"tool": event.name, "faults": faults[:10]},
+                confidence=Confidence.CERTAIN,
+                wasted=[at],
+            )
+
+
+def _faults(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[str]:
+    """What is missing, unknown or of another type at the top of the arguments."""
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, Mapping) else {}
+    for name in schema.get("required") or ():
+        if name not in arguments:
+            yield f"{name} is missing"
+    for name, value in arguments.items():
+        wanted = properties.get(name)
+        if wanted is None and schema.get("additionalProperties") is False:
+            yield f"{name} is unknown"
+        elif isinstance(wanted, Mapping):
+            yield from _value_faults(name, wanted, value)
+
+
+def _value_faults(name: str, wanted: Mapping[str, Any], value: Any) -> Iterator[str]:
+    kind = wanted.get("type")
+    types = _TYPES.get(kind) if isinstance(kind, str) else None
+    if types and (not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean")):
+        yield f"{name} is no {kind}"
+    allowed = wanted.get("enum")
+    if isinstance(allowed, list | tuple) and value not in allowed:
+        yield f"{name} is none of the allowed values"
+
+
+@detector(id="D20", severity=Severity.HIGH, mast=("1.2",))
+def role_breach(evidence: Evidence) -> Iterator[Sighting]:
+    """An agent that uses a tool which is not its own, or speaks in another agent's name."""
+    allowed = evidence.context.agent_tools
+    if not allowed:
+        return
+    found: dict[tuple[str, str], list[int]] = {}
+    for at, agent, deed in _breaches(evidence, {agent: frozenset(tools) for agent, tools in allowed.items()}):
+        found.setdefault((agent, deed), []).append(at)
+    for (agent, deed), positions in found.items():
+        yield Sighting(
+            positions=positions,
+            reason=f"{agent} {deed}, which is not its part",
+            evidence={"agent": agent, "times": len(positions)},
+            agent=agent,
+        )
+
+
+def _breaches(evidence: Evidence, allowed: Mapping[str, frozenset[str]]) -> Iterable[tuple[int, str, str]]:
+    roles = re.compile(rf"\s*\W*({'|'.join(map(re.escape, allowed))})\W*:\s")
+    for at in evidence.positions(EventKind.TOOL_CALL, EventKind.AGENT_MESSAGE):
+        event = evidence.events[at]
+        if event.agent is None or event.agent not in allowed:
+            continue
+        if event.kind is EventKind.TOOL_CALL:
+            if event.name not in allowed[event.agent]:
+                yield at, event.agent, f"used {event.name}"
+        elif (spoken := roles.match(event.text or "")) and spoken[1] != event.agent:
+            yield at, event.agent, f"spoke for {spoken[1]}"
