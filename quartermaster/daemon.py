@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -22,7 +21,7 @@ from litestar import Litestar
 from quartermaster import __version__, logs
 from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
-from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of, retention_of
+from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import StorageBusy, StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
