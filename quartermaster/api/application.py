@@ -13,7 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 
 from quartermaster import __version__
-from quartermaster.api import access, eval, health, journal, missions, problems, sources, traces, trends
+from quartermaster.api import access, diff, eval, health, journal, missions, problems, sources, traces, trends
 from quartermaster.api.edge import Edge, accepted_hosts
 from quartermaster.api.idempotency import Keys
 from quartermaster.api.services import Services
@@ -36,6 +36,8 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     missions.list_missions,
     missions.show_mission,
     missions.show_trajectory,
+    diff.show_difference,
+    diff.show_similar,
     sources.list_sources,
     sources.show_source,
     journal.list_entries,

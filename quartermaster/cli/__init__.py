@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "watch": "Watch folders in place, and stop watching them.",
     "missions": "List missions, last changed first.",
     "show": "Show one mission: its facts, metrics, failure modes and sources.",
+    "diff": "Show two missions step by step: what changed, and what each difference cost.",
+    "similar": "Find missions of the same shape, and how they ended.",
     "journal": "List journal entries, newest first.",
     "eval": "Replay missions, compare them, and read the results.",
     "trend": "Show how metrics went over many missions, and where they changed.",

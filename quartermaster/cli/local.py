@@ -16,7 +16,9 @@ from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
 from quartermaster.core.comparison import Profile
+from quartermaster.core.difference import Difference, difference
 from quartermaster.core.journal import parse_instant
+from quartermaster.core.pricing import PriceBook
 from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
 from quartermaster.core.selection import selection_of
@@ -26,19 +28,21 @@ from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
-from quartermaster.store import access, journal, missions, runs, sources
+from quartermaster.store import access, journal, missions, runs, similar, sources
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.journal import JournalFilter
-from quartermaster.store.missions import MissionFilter
+from quartermaster.store.missions import Mission, MissionFilter
 from quartermaster.store.runs import RunFilter
 from quartermaster.store.sources import SourceFilter, SourceLedger
+from quartermaster.store.transcript import read_transcript
 from quartermaster.store.trends import TrendFilter, trend_facts
 from quartermaster.store.trends import TrendFilter, trend_facts
 
 T = TypeVar("T")
 
 _PAGE: Final = 500
+_DRAWN_AT_ONCE: Final = 20_000
 _SECONDS: Final = 60.0
 """A person at a command line waits longer for a question than a client of the API."""
 
@@ -87,6 +91,46 @@ class Local:
             )
 
         return self._read(find)
+
+    def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
+        price = PriceBook(own_prices(self._settings))
+
+        def find(connection: Connection) -> Difference:
+            baseline, candidate = (
+                read_transcript(connection, self._found(connection, mission_id), price=price)
+                for mission_id in (baseline_id, candidate_id)
+            )
+            return difference(baseline, candidate, start=window["from"], limit=window["limit"])
+
+        return _plain(self._read(find))
+
+    def similar(self, mission_id: str, filters: Row) -> Row:
+        workspace = self._workspace
+        ends = time.monotonic() + _SECONDS / 2
+
+        def outdated(connection: Connection) -> list[similar.Drawn]:
+            mission = self._found(connection, mission_id)
+            return similar.draw_stale(
+                connection, workspace, mission, _DRAWN_AT_ONCE, lambda: time.monotonic() > ends
+            )
+
+        drawn = self._read(outdated)
+        if drawn:
+            self._database.write_blocking(lambda connection: similar.keep(connection, drawn))
+        found = self._read(
+            lambda connection: similar.find_similar(
+                connection, workspace, self._found(connection, mission_id), **filters
+            )
+        )
+        if found is None:
+            raise NotFound(f"no mission {mission_id!r}")
+        return _plain(found)
+
+    def _found(self, connection: Connection, mission_id: str) -> Mission:
+        mission = missions.find_mission(connection, self._workspace, mission_id)
+        if mission is None:
+            raise NotFound(f"no mission {mission_id!r}")
+        return mission
 
     def has_mission(self, mission_id: str) -> bool:
         return self._read(lambda connection: missions.exists(connection, self._workspace, mission_id))
@@ -236,6 +280,11 @@ def _queued(kind: str, body: Row, usual: Profile) -> dict[str, Any]:
 
 
 _SIDES: Final = ("baseline", "candidate")
+
+
+def _plain(report: msgspec.Struct) -> Row:
+    told: Row = msgspec.to_builtins(report)
+    return told
 
 
 def _ledger_row(ledger: SourceLedger) -> Row:

@@ -32,6 +32,12 @@ class Remote:
     def mission(self, mission_id: str) -> Row:
         return self._client.get(path_of("missions", mission_id))
 
+    def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
+        return self._client.get(path_of("missions", baseline_id, "diff", candidate_id), **window)
+
+    def similar(self, mission_id: str, filters: Row) -> Row:
+        return self._client.get(path_of("missions", mission_id, "similar"), **filters)
+
     def has_mission(self, mission_id: str) -> bool:
         return self._has(path_of("missions", mission_id, "trajectory"), limit=1)
 

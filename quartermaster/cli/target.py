@@ -23,6 +23,14 @@ class Target(Protocol):
         """One mission with its metrics, failure modes, signatures and sources."""
         ...
 
+    def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
+        """Two missions step by step; `window` has `from` and `limit` of its lines."""
+        ...
+
+    def similar(self, mission_id: str, filters: Row) -> Row:
+        """Missions of the same shape or nearly the same, and how they ended."""
+        ...
+
     def has_mission(self, mission_id: str) -> bool: ...
 
     def mission_ids(self, prefix: str, limit: int) -> list[str]:

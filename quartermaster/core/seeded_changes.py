@@ -5,7 +5,6 @@ called and the entry at which both missions part. What is chosen depends on the 
 recording has nothing that could be changed so.
 """
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import pairwise
@@ -43,7 +42,7 @@ def fail_results(raws: Sequence[bytes], seed: int) -> Seeded | None:
     calls = [event for event in _calls(raws) if event.succeeded and not event.refused]
     if len(calls) < FAILURES:
         return None
-    chosen = sorted(random.Random(seed).sample(calls, FAILURES), key=lambda event: event.position)  # noqa: S311
+    chosen = sorted(_drawn(calls, seed)[:FAILURES], key=lambda event: event.position)
     ends = {event.ended_id or event.entry_id for event in chosen}
 
     def fail(payload: dict[str, Any]) -> None:
@@ -112,7 +111,7 @@ def insert_retry_loop(raws: Sequence[bytes], seed: int) -> Seeded | None:
     ]
     if not lasts:
         return None
-    chosen = random.Random(seed).choice(lasts)  # noqa: S311
+    chosen = _drawn(lasts, seed)[0]
     ids = [one for one in (chosen.entry_id, chosen.ended_id) if one]
     entries = _in_order(raws)
     originals = [entry for entry in entries if entry["id"] in ids]
@@ -131,10 +130,9 @@ def insert_retry_loop(raws: Sequence[bytes], seed: int) -> Seeded | None:
 def drop_tool(raws: Sequence[bytes], seed: int) -> Seeded | None:
     """A tool is not used any more."""
     calls = _calls(raws)
-    tools = sorted({event.name for event in calls})
-    if len(tools) < 2:
+    if len({event.name for event in calls}) < 2:
         return None
-    tool = random.Random(seed).choice(tools)  # noqa: S311
+    tool = _drawn(calls, seed)[0].name
     dropped = [event for event in calls if event.name == tool]
     ids = {one for event in dropped for one in (event.entry_id, event.ended_id) if one}
     kept = [entry for entry in _in_order(raws) if entry["id"] not in ids]
@@ -146,8 +144,7 @@ def continue_session(raws: Sequence[bytes], seed: int) -> Seeded | None:
     events = transcript_of(raws).events
     if len(events) < 4:
         return None
-    cut = random.Random(seed).randrange(len(events) // 2, len(events) - 1)  # noqa: S311
-    first = events[cut].entry_id
+    first = _drawn(events[len(events) // 2 : -1], seed)[0].entry_id
     entries = _in_order(raws)
     place = next(index for index, entry in enumerate(entries) if entry["id"] == first)
     begun = [entry for entry in entries[:place] if entry["entry_type"] != "mission.outcome"]
@@ -167,6 +164,11 @@ SEEDS: Final[tuple[Seed, ...]] = (
 
 def _seeded(raws: Sequence[bytes], kind: Kind, parts_at: str, candidate: Iterable[dict[str, Any]]) -> Seeded:
     return Seeded(baseline=tuple(raws), candidate=_encoded(candidate), kind=kind, parts_at=parts_at)
+
+
+def _drawn(events: Iterable[Event], seed: int) -> list[Event]:
+    """The events in an order that looks like chance and is the seed's alone."""
+    return sorted(events, key=lambda event: blake2b(f"{seed} {event.entry_id}".encode()).digest())
 
 
 def _calls(raws: Sequence[bytes]) -> list[Event]:

@@ -53,27 +53,35 @@ class Similar(msgspec.Struct, frozen=True, kw_only=True):
     not_yet: int
 
 
-def stale(connection: Connection, workspace: int, limit: int) -> list[tuple[int, int]]:
-    """Key and revision of missions whose shape is not known as they are now, last changed first."""
-    return connection.execute(
-        "select m.id, m.revision from mission m left join shape s on s.mission = m.id"
-        " where m.workspace = ? and m.mission_id is not null and s.revision is not m.revision"
-        " order by m.changed_at desc limit ?",
-        (workspace, limit),
-    ).fetchall()
-
-
-def draw(
-    connection: Connection, missions: Sequence[tuple[int, int]], *, check: Callable[[], None]
-) -> Iterator[Drawn]:
-    """Their shapes, from their rows; `check` is asked before each and raises what ends it."""
+def draw_stale(
+    connection: Connection, workspace: int, mission: Mission, limit: int, is_over: Callable[[], bool]
+) -> list[Drawn]:
+    """Shapes of missions that have changed since theirs was drawn: first the one that is asked for, then
+    those that changed last, until time is over."""
+    own = _stale(connection, workspace, "m.id = ?", mission.key, 1)
+    others = _stale(connection, workspace, "m.id <> ?", mission.key, limit)
     texts = Texts(connection)
-    for key, revision in missions:
-        check()
+    drawn: list[Drawn] = []
+    for key, revision in [*own, *others]:
+        if drawn and is_over():
+            break
         if len(texts) > _TEXTS_LIMIT:
             texts.clear()
+            texts[None] = None
         rows = (row for page in step_pages(connection, key) for row in page)
-        yield Drawn(key, revision, shape_of(rows, texts))
+        drawn.append(Drawn(key, revision, shape_of(rows, texts)))
+    return drawn
+
+
+def _stale(
+    connection: Connection, workspace: int, condition: str, key: int, limit: int
+) -> list[tuple[int, int]]:
+    return connection.execute(
+        "select m.id, m.revision from mission m left join shape s on s.mission = m.id"  # noqa: S608 - our own
+        " where m.workspace = ? and m.mission_id is not null and s.revision is not m.revision"
+        f" and {condition} order by m.changed_at desc limit ?",
+        (workspace, key, limit),
+    ).fetchall()
 
 
 def keep(connection: Connection, drawn: Sequence[Drawn]) -> None:

@@ -48,9 +48,13 @@ def hash_of(mission: str, number: int) -> int:
     return int.from_bytes(f"{mission:>6}".encode()[-6:], "big") * 100 + number
 
 
-def refresh(database: Database, workspace: int = 1) -> int:
-    wanted = database.read_blocking(lambda c: similar.stale(c, workspace, 100))
-    drawn = database.read_blocking(lambda c: list(similar.draw(c, wanted, check=lambda: None)))
+def refresh(database: Database, workspace: int = 1, mission: str = "m-1") -> int:
+    def draw(connection: object) -> list[similar.Drawn]:
+        known = missions.find_mission(connection, workspace, mission)
+        assert known is not None
+        return similar.draw_stale(connection, workspace, known, 100, lambda: False)
+
+    drawn = database.read_blocking(draw)
     database.write_blocking(lambda c: similar.keep(c, drawn))
     return len(drawn)
 
@@ -89,7 +93,7 @@ def test_nothing_of_another_workspace_is_found(database: Database):
     record(database, "m-1", ["ls"])
     record(database, "m-2", ["ls"], workspace=2)
     assert refresh(database) == 1
-    refresh(database, workspace=2)
+    refresh(database, workspace=2, mission="m-2")
     result = found(database, "m-1")
     assert result is not None
     assert (result.rows, result.compared) == ((), 0)

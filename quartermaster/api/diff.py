@@ -1,0 +1,130 @@
+"""Two missions side by side, and missions like one, over HTTP."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from litestar import get
+from litestar.params import FromPath
+
+from quartermaster.api.access import Call, query_of, services_of
+from quartermaster.api.answers import Answer, answer
+from quartermaster.api.bodies import Query
+from quartermaster.api.documentation import described, integer, one_of, operation
+from quartermaster.api.edge import ENCODED_SLASH
+from quartermaster.api.problems import not_found
+from quartermaster.core.assessment import LEVELS
+from quartermaster.core.difference import Difference, difference
+from quartermaster.core.pricing import PriceBook
+from quartermaster.errors import StorageBusy
+from quartermaster.store import missions, similar
+from quartermaster.store.access import Role
+from quartermaster.store.database import Connection
+from quartermaster.store.similar import Similar
+from quartermaster.store.transcript import read_transcript
+
+LINE_LIMIT: Final = 1_000
+DEFAULT_LINES: Final = 200
+DEFAULT_SIMILAR: Final = 50
+
+_LAST_LINE: Final = 999_999_999
+_SECONDS: Final = 30.0
+_WHOLE_STEPS: Final = 20_000
+"""Longer missions are aligned in windows here: a daemon does not stand still for one answer."""
+
+_DRAWING_SECONDS: Final = 5.0
+_DRAWN_AT_ONCE: Final = 20_000
+
+
+@get(
+    "/api/v1/missions/{mission_id:str}/diff/{other:str}",
+    opt={"role": Role.VIEWER},
+    operation_class=operation(
+        query={"from": integer(0, _LAST_LINE, 0), "limit": integer(1, LINE_LIMIT, DEFAULT_LINES)}
+    ),
+    responses=described({200: Difference}, 400, 401, 403, 404, 503),
+    tags=["missions"],
+)
+async def show_difference(request: Call, mission_id: FromPath[str], other: FromPath[str]) -> Answer:
+    """The mission as the baseline beside another one: aligned steps and what each difference cost."""
+    query = Query(query_of(request))
+    start = query.number("from", least=0, most=_LAST_LINE, default=0)
+    limit = query.number("limit", least=1, most=LINE_LIMIT, default=DEFAULT_LINES)
+    workspace, prices = request.auth.workspace, PriceBook(services_of(request).prices)
+    wanted = [name.replace(ENCODED_SLASH, "/") for name in (mission_id, other)]
+    check = _until(_SECONDS)
+
+    def look_up(connection: Connection) -> Difference | None:
+        found = [missions.find_mission(connection, workspace, name) for name in wanted]
+        baseline, candidate = (
+            None if one is None else read_transcript(connection, one, price=prices, check=check)
+            for one in (found if all(found) else (None, None))
+        )
+        if baseline is None or candidate is None:
+            return None
+        return difference(baseline, candidate, start=start, limit=limit, whole_limit=_WHOLE_STEPS)
+
+    shown = await services_of(request).database.read(look_up, seconds=_SECONDS)
+    if shown is None:
+        raise not_found("mission")
+    return answer(shown)
+
+
+@get(
+    "/api/v1/missions/{mission_id:str}/similar",
+    opt={"role": Role.VIEWER},
+    operation_class=operation(
+        query={
+            "level": one_of(LEVELS),
+            "limit": integer(1, missions.LIST_LIMIT, DEFAULT_SIMILAR),
+        }
+    ),
+    responses=described({200: Similar}, 400, 401, 403, 404, 503),
+    tags=["missions"],
+)
+async def show_similar(request: Call, mission_id: FromPath[str]) -> Answer:
+    """Missions of the same shape or nearly the same, nearest first, and how they ended."""
+    query = Query(query_of(request))
+    chosen = query.choice("level", LEVELS)
+    level = next((one for one in LEVELS if one == chosen), None)
+    limit = query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_SIMILAR)
+    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
+    database = services_of(request).database
+
+    def outdated(connection: Connection) -> list[similar.Drawn] | None:
+        mission = missions.find_mission(connection, workspace, wanted)
+        if mission is None:
+            return None
+        return similar.draw_stale(connection, workspace, mission, _DRAWN_AT_ONCE, _is_over(_DRAWING_SECONDS))
+
+    drawn = await database.read(outdated, seconds=_SECONDS)
+    if drawn is None:
+        raise not_found("mission")
+    if drawn:
+        await database.write(lambda connection: similar.keep(connection, drawn))
+
+    def look_up(connection: Connection) -> Similar | None:
+        mission = missions.find_mission(connection, workspace, wanted)
+        if mission is None:
+            return None
+        return similar.find_similar(connection, workspace, mission, level=level, limit=limit)
+
+    found = await database.read(look_up, seconds=_SECONDS)
+    if found is None:
+        raise not_found("mission")
+    return answer(found)
+
+
+def _is_over(seconds: float) -> Callable[[], bool]:
+    ends = time.monotonic() + seconds
+    return lambda: time.monotonic() > ends
+
+
+def _until(seconds: float) -> Callable[[], None]:
+    over = _is_over(seconds)
+
+    def check() -> None:
+        if over():
+            raise StorageBusy("these missions take too long to be read; compare shorter ones")
+
+    return check

@@ -1,0 +1,81 @@
+"""`quartermaster diff`: two missions step by step."""
+
+from collections.abc import Iterator
+
+import click
+
+from quartermaster.cli import output
+from quartermaster.cli.options import target_options
+from quartermaster.cli.target import Row, Target, find_mission_id
+
+
+@click.command("diff")
+@click.argument("baseline")
+@click.argument("candidate")
+@click.option(
+    "--from", "start", type=click.IntRange(min=0), default=0, metavar="N", help="First line to show."
+)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=200, show_default=True)
+@target_options()
+@output.format_option
+def command(  # noqa: PLR0917 - click passes them by name
+    target: Target, baseline: str, candidate: str, start: int, limit: int, form: str
+) -> None:
+    """Show two missions step by step: what changed, and what each difference cost."""
+    ids = (find_mission_id(target, baseline), find_mission_id(target, candidate))
+    shown = target.difference(*ids, {"from": start, "limit": limit})
+    output.print_document(form, shown, lambda: "\n".join(_lines(form, shown)))
+
+
+_SIGNS = {"equal": " ", "changed": "~", "inserted": "+", "deleted": "-", "replaced": "!"}
+_CONTEXT = 2
+"""Equal steps that are shown around one that is not."""
+
+
+def _step(row: Row, side: str) -> str | None:
+    step = row.get(side)
+    if step is None:
+        return None
+    outcome = {True: "", False: " (failed)"}.get(step.get("succeeded", True), "")
+    words = f": {step['words'][:60]}" if step.get("words") else ""
+    return f"{step['position']} {step['kind']} {step['name']}{outcome}{words}"
+
+
+def _arguments(row: Row) -> str:
+    told = row.get("arguments") or ()
+    return "; ".join(f"{one['key']}: {_cut(one['baseline'])} -> {_cut(one['candidate'])}" for one in told)
+
+
+def _cut(value: str | None) -> str:
+    return "nothing" if value is None else value[:40]
+
+
+_COLUMNS = (
+    output.Column("", lambda row: "x" if row.get("flipped") else _SIGNS[row["change"]]),
+    output.Column("BASELINE", lambda row: _step(row, "baseline")),
+    output.Column("CANDIDATE", lambda row: _step(row, "candidate")),
+    output.Column("ARGUMENTS", _arguments),
+    output.Column("COST USD", lambda row: row.get("cost_usd") or None, right=True),
+)
+
+
+def _lines(form: str, shown: Row) -> Iterator[str]:
+    said = [change["sentence"] for change in shown["changes"]]
+    yield from (output.printable(one) for one in said or ["the same recording, step by step"])
+    yield f"similarity {shown['similarity']:.2f}, {shown['unaligned']:,} steps without a partner"
+    if shown["method"] != "whole":
+        yield "too long to be aligned as a whole: aligned in windows between steps that both have once"
+    yield ""
+    yield from (output.printable(one["sentence"]) for one in shown["attributions"] if one["total"])
+    rows = _with_context(shown["lines"])
+    if said and rows:
+        yield ""
+        yield output.table(form, rows, _COLUMNS)
+    if shown["next_from"] is not None:
+        yield f"{shown['of_lines']:,} lines in all; go on with --from {shown['next_from']}"
+
+
+def _with_context(lines: list[Row]) -> list[Row]:
+    telling = [index for index, row in enumerate(lines) if row["change"] != "equal" or row.get("flipped")]
+    near = {index + offset for index in telling for offset in range(-_CONTEXT, _CONTEXT + 1)}
+    return [row for index, row in enumerate(lines) if index in near]
