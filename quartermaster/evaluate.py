@@ -39,9 +39,11 @@ from quartermaster.core.run import (
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Policy, Trial
 from quartermaster.errors import NotFound, RunFailed, StorageBusy, UsageError
+from quartermaster.history import grade_breaches
 from quartermaster.sets import read_trials
 from quartermaster.store import missions, runs, trajectory
 from quartermaster.store.database import Connection, Database
+from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
 
 T = TypeVar("T")
@@ -131,13 +133,32 @@ def compare_missions(
     divergence = None
     if baseline.signature != candidate.signature:
         divergence = _divergence(baseline_place, candidate_place, check)
+    comparison = compare(baseline, candidate, profile, divergence)
+    evidence = {}
+    if comparison.regressed:
+        home, workspace, baseline_id = baseline_place
+
+        def assess(mission: Mission) -> Assessment:
+            place = Place(home, workspace, mission.mission_id)
+            return assess_mission(*place, _DRIFT_SEED, check=check, prices=prices)
+
+        evidence = grade_breaches(
+            home,
+            workspace,
+            comparison=comparison,
+            baseline=baseline,
+            candidate=candidate,
+            mission_ids=(baseline_id, candidate_place.mission_id),
+            assess=assess,
+        )
     return regression_report(
-        compare(baseline, candidate, profile, divergence),
+        comparison,
         baseline,
         candidate,
         run_id=run_id,
         baseline_mission_id=baseline_place.mission_id,
         candidate_mission_id=candidate_place.mission_id,
+        evidence=evidence,
         prices=edition_of(prices),
     )
 

@@ -17,7 +17,7 @@ LEVELS = (
     {"errors"},
     {"core"},
     {"adapters", "store"},
-    {"evaluate", "home", "inbox", "ingest", "jobs", "recording", "sets", "telemetry", "worker"},
+    {"evaluate", "history", "home", "inbox", "ingest", "jobs", "recording", "sets", "telemetry", "worker"},
     {"api", "web"},
     {"__main__", "cli", "config", "daemon", "logs", "server"},
 )

@@ -311,3 +311,51 @@ def test_without_own_prices_the_model_is_unknown_and_so_is_the_cost(database):
     cost = next(one for one in report["mission"]["metrics"] if one["name"] == "total_cost_usd")
     assert (cost["value"], cost["coverage"]) == (None, {"known": 1, "of": 2})
     assert report["prices"].startswith("genai-prices ")
+
+
+def run_of_task(database: Database, mission_id: str, task: str, steps: int) -> None:
+    told = {"task": task, "variant": "agent"}
+    add_mission(
+        database,
+        mission_id,
+        {"entry_type": "mission.created", "payload": told},
+        *COMMANDS[:1] * steps,
+        {"entry_type": "mission.outcome", "payload": {"outcome": "succeeded", "origin": "verifier"}},
+    )
+
+
+def grade_of(outcome: Completed, metric: str) -> dict:
+    return msgspec.json.decode(outcome.report)["evidence"][metric]
+
+
+def test_a_breach_of_one_run_against_one_says_that_it_may_be_variation(database):
+    run_of_task(database, "old", "t", 10)
+    run_of_task(database, "new", "t", 14)
+    evidence = grade_of(compared(database, "old", "new"), "steps_to_goal")
+    assert evidence["grade"] == "single-run"
+    assert "cannot separate this from run-to-run variation" in evidence["sentence"]
+
+
+def test_a_breach_far_outside_of_earlier_runs_of_the_task_says_so(database):
+    for number, steps in enumerate((10, 11, 10, 9)):
+        run_of_task(database, f"old-{number}", "t", steps)
+    run_of_task(database, "new", "t", 30)
+    evidence = grade_of(compared(database, "old-0", "new"), "steps_to_goal")
+    assert evidence["grade"] == "outside-noise"
+    assert evidence["sentence"] == "It lies outside the 95 % range of this task's 4 earlier runs."
+
+
+def test_a_breach_within_the_spread_of_earlier_runs_stays_a_single_run(database):
+    for number, steps in enumerate((10, 30, 18, 7)):
+        run_of_task(database, f"old-{number}", "t", steps)
+    run_of_task(database, "new", "t", 14)
+    assert grade_of(compared(database, "old-0", "new"), "steps_to_goal")["grade"] == "single-run"
+
+
+def test_errors_by_the_dozen_inside_two_runs_are_enough_to_tell(database):
+    failed = {"entry_type": "exec.command", "payload": {"command": "make", "exit_code": 1}}
+    add_mission(database, "old", *COMMANDS[:1] * 40)
+    add_mission(database, "new", *COMMANDS[:1] * 20, *[failed] * 20)
+    evidence = grade_of(compared(database, "old", "new"), "tool_success_rate")
+    assert evidence["grade"] == "within-run"
+    assert "0 of 40 -> 20 of 40 calls" in evidence["sentence"]

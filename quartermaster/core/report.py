@@ -13,6 +13,7 @@ from quartermaster.core.assessment import Assessment, Finding, Layers
 from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, StepName, Verdict, dollars
 from quartermaster.core.journal import format_instant
 from quartermaster.core.metrics import Metric
+from quartermaster.core.noise import Evidence
 from quartermaster.core.set_report import set_lines
 from quartermaster.core.set_verdicts import SetComparison, SetVerdict
 from quartermaster.core.trajectory import PICODOLLARS
@@ -68,6 +69,8 @@ class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile
     deltas: tuple[Delta, ...]
     drift: Drift
+    evidence: dict[str, Evidence] = {}
+    """By breached metric: whether the breach is more than run-to-run variation, as far as that is known."""
     baseline: MissionReport
     candidate: MissionReport
     prices: str | None = None
@@ -122,6 +125,7 @@ def regression_report(
     run_id: str,
     baseline_mission_id: str,
     candidate_mission_id: str,
+    evidence: dict[str, Evidence] | None = None,
     prices: str | None = None,
 ) -> RegressionReport:
     return RegressionReport(
@@ -136,6 +140,7 @@ def regression_report(
         profile=comparison.profile,
         deltas=comparison.deltas,
         drift=comparison.drift,
+        evidence=evidence or {},
         baseline=_mission(baseline, baseline_mission_id),
         candidate=_mission(candidate, candidate_mission_id),
         prices=prices,
@@ -257,6 +262,8 @@ def _regression_lines(report: RegressionReport) -> Iterator[str]:
     yield ""
     for reason in report.reasons or (report.result,):
         yield f"- {reason}"
+    for metric, evidence in report.evidence.items():
+        yield f"- {metric}, {evidence.grade}: {evidence.sentence}"
     yield ""
     yield from _table(
         ("metric", "baseline", "candidate", "change", "in %", "judged"),

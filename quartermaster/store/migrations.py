@@ -102,6 +102,7 @@ create table mission (
 ) strict;
 create index mission_by_change on mission (workspace, changed_at, id);
 create index mission_by_last_instant on mission (workspace, last_instant);
+create index mission_by_task on mission (workspace, task, variant) where task is not null;
 create index mission_with_tail on mission (tail_entries) where tail_entries > 0;
 
 -- One slim row an entry, clustered in the order in which a replay walks it.

@@ -182,6 +182,19 @@ def _named(connection: Connection, workspace: int, mission_id: str) -> Mission:
     return mission
 
 
+def repeated_runs(connection: Connection, workspace: int, like: Mission, *, limit: int) -> list[Mission]:
+    """Ended missions of the same variant: first those of its task, then of other tasks run more than once."""
+    rows = connection.execute(
+        f"select {_COLUMNS} from mission m where workspace = ?1 and mission_id is not null"  # noqa: S608
+        " and variant is ?2 and task is not null and outcome is not null"
+        " and (task = ?3 or exists (select 1 from mission other where other.workspace = ?1"
+        " and other.variant is ?2 and other.task = m.task and other.id <> m.id))"
+        " order by task <> ?3, changed_at desc, id desc limit ?4",
+        (workspace, like.variant, like.task, limit),
+    )
+    return [_mission(row) for row in rows]
+
+
 _SELECTED: Final = {
     "task": "task",
     "variant": "variant",
