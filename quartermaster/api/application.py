@@ -28,6 +28,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     access.home_page,
     eval.queue_replay,
     eval.queue_regression,
+    eval.queue_comparison,
     eval.list_runs,
     eval.stream_runs,
     eval.show_run,

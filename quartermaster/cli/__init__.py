@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "similar": "Find missions of the same shape, and how they ended.",
     "journal": "List journal entries, newest first.",
     "eval": "Replay missions, compare them, and read the results.",
+    "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
     "trend": "Show how metrics went over many missions, and where they changed.",
     "workspace": "Create, list, export and import workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",

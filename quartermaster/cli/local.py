@@ -23,7 +23,6 @@ from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
 from quartermaster.core.selection import selection_of
 from quartermaster.core.trends import trends_of
-from quartermaster.core.trends import trends_of
 from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
@@ -36,7 +35,6 @@ from quartermaster.store.missions import Mission, MissionFilter
 from quartermaster.store.runs import RunFilter
 from quartermaster.store.sources import SourceFilter, SourceLedger
 from quartermaster.store.transcript import read_transcript
-from quartermaster.store.trends import TrendFilter, trend_facts
 from quartermaster.store.trends import TrendFilter, trend_facts
 
 T = TypeVar("T")
@@ -185,18 +183,6 @@ class Local:
         return self._read(
             lambda connection: runs.run_ids_starting(connection, self._workspace, prefix, limit)
         )
-
-    def trends(self, filters: Row) -> Row:
-        given = _with_instants(filters)
-        by, metrics = given.pop("by"), given.pop("metric", ())
-        prices, profile = own_prices(self._settings), profile_of(self._settings)
-        facts = self._read(
-            lambda connection: trend_facts(
-                connection, self._workspace, TrendFilter(metrics=metrics, **given), prices
-            )
-        )
-        shown: Row = msgspec.to_builtins(trends_of(facts, profile, by=by, metrics=metrics))
-        return shown
 
     def trends(self, filters: Row) -> Row:
         given = _with_instants(filters)

@@ -55,7 +55,6 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         (401, 401, 403, 403, 403, 202),
     ),
     "GET /api/v1/eval/trends": ("/api/v1/eval/trends", None, READ),
-    "GET /api/v1/eval/trends": ("/api/v1/eval/trends", None, READ),
     "GET /api/v1/missions": ("/api/v1/missions", None, READ),
     "GET /api/v1/missions/{mission_id:str}": (f"/api/v1/missions/{MISSION}", None, READ),
     "GET /api/v1/missions/{mission_id:str}/trajectory": (
