@@ -75,10 +75,10 @@ class EvidenceBank:
         return self._told(_words(place.rstrip("/").rpartition("/")[2]))
 
     def _told(self, parts: Iterable[str]) -> bool:
-        for text in self._pending:
-            self._words.update(_words(text))
-        self._pending.clear()
-        return all(part in self._words for part in parts)
+        if self._pending:
+            self._words.update(_words("\n".join(self._pending)))
+            self._pending.clear()
+        return self._words.issuperset(parts)
 
 
 def _words(text: str) -> list[str]:
@@ -216,16 +216,22 @@ def _missed_place(bank: EvidenceBank, event: Event) -> str | None:
     return next((place for place in places if not bank.names(place)), None)
 
 
-def _leaves(value: Any, name: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any) -> list[tuple[str, str]]:
     """Texts in arguments, each with the name nearest to it."""
+    leaves: list[tuple[str, str]] = []
+    _gather(leaves, "", value, _DEPTH)
+    return leaves
+
+
+def _gather(leaves: list[tuple[str, str]], name: str, value: Any, depth: int) -> None:
     if isinstance(value, str):
-        yield name, value
-    elif depth and isinstance(value, Mapping):
+        leaves.append((name, value))
+    elif depth and isinstance(value, dict):
         for key, one in value.items():
-            yield from _leaves(one, str(key), depth - 1)
+            _gather(leaves, key, one, depth - 1)
     elif depth and isinstance(value, list | tuple):
         for one in value:
-            yield from _leaves(one, name, depth - 1)
+            _gather(leaves, name, one, depth - 1)
 
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
