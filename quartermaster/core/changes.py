@@ -93,7 +93,8 @@ class _Pair:
         self.baseline = baseline
         self.candidate = candidate
         self.alignment = alignment
-        self.tools_used_now = frozenset(_used(candidate.events))
+        self.used_before = frozenset(_used(baseline.events))
+        self.used_now = frozenset(_used(candidate.events))
         self.changed = [
             pair for block in alignment.blocks if block.kind == "changed" for pair in block.pairs()
         ]
@@ -171,7 +172,7 @@ def _loops(pair: _Pair) -> Iterator[Change]:
 
 def _looped_tools(pair: _Pair, block: Block) -> list[str]:
     """The tools of a loop that came in; a loop without any is no retry."""
-    if block.repeats is None:
+    if block.kind != "inserted" or block.repeats is None:
         return []
     steps = pair.candidate.events[block.candidate.start : block.candidate.start + (block.period or 0)]
     return list(dict.fromkeys(step.name for step in steps if step.kind is EventKind.TOOL_CALL))
@@ -279,9 +280,9 @@ def _whose_arguments(pair: _Pair, calls: list[tuple[int, int]], changed: list[tu
 
 
 def _came_and_went(pair: _Pair) -> Iterator[Change]:
-    inserted = [block for block in pair.blocks("inserted") if not _looped_tools(pair, block)]
+    inserted = [block for block in pair.blocks("inserted") if not _is_explained(pair, block)]
     yield from _stretches(inserted, "steps inserted", "came in")
-    deleted = [block for block in pair.blocks("deleted") if not _only_dropped_tools(pair, block)]
+    deleted = [block for block in pair.blocks("deleted") if not _is_explained(pair, block)]
     yield from _stretches(deleted, "steps deleted", "went")
     replaced = pair.blocks("replaced")
     if replaced:
@@ -297,10 +298,15 @@ def _came_and_went(pair: _Pair) -> Iterator[Change]:
         )
 
 
-def _only_dropped_tools(pair: _Pair, block: Block) -> bool:
-    used = pair.tools_used_now
-    steps = pair.baseline.events[block.baseline.start : block.baseline.end]
-    return all(step.kind is EventKind.TOOL_CALL and step.name not in used for step in steps)
+def _is_explained(pair: _Pair, block: Block) -> bool:
+    """A loop, or calls of nothing but tools that the other side does not use, is told of already."""
+    if _looped_tools(pair, block):
+        return True
+    inserted = block.kind == "inserted"
+    mission, span = (pair.candidate, block.candidate) if inserted else (pair.baseline, block.baseline)
+    others = pair.used_before if inserted else pair.used_now
+    steps = mission.events[span.start : span.end]
+    return all(step.kind is EventKind.TOOL_CALL and step.name not in others for step in steps)
 
 
 def _stretches(

@@ -90,7 +90,6 @@ def test_tools_that_came_and_went_are_named():
     assert shown(before, after) == [
         "tool search is no longer used (one call)",
         "tool write is used now (one call)",
-        "one step came in",
     ]
 
 
