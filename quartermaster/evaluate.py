@@ -13,7 +13,9 @@ import msgspec
 from quartermaster.core.assessment import Assessment, Assessor, Row
 from quartermaster.core.catalogue import PACKAGE
 from quartermaster.core.comparison import Divergence, Profile, compare, first_divergence
+from quartermaster.core.difference import Difference, difference
 from quartermaster.core.metrics import Metric
+from quartermaster.core.noise import RISING, History, grade_breaches
 from quartermaster.core.pricing import OwnPrices, PriceBook
 from quartermaster.core.report import (
     ComparisonReport,
@@ -39,12 +41,13 @@ from quartermaster.core.run import (
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Policy, Trial
 from quartermaster.errors import NotFound, RunFailed, StorageBusy, UsageError
-from quartermaster.history import grade_breaches
+from quartermaster.history import read_histories
 from quartermaster.sets import read_trials
 from quartermaster.store import missions, runs, trajectory
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
+from quartermaster.store.transcript import read_transcript
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -53,6 +56,8 @@ Check = Callable[[], None]
 _DRIFT_SEED: Final = 0
 _NO_OWN_PRICES: Final = OwnPrices()
 _TEXTS_LIMIT: Final = 50_000
+_MOST_ENTRIES_READ: Final = 50_000
+"""Of one mission; longer ones are compared by numbers alone, and step by step on request."""
 _PAGE: Final = 1024
 """Rows at a time: few enough to stay in the processor's cache until they are judged."""
 
@@ -134,23 +139,16 @@ def compare_missions(
     if baseline.signature != candidate.signature:
         divergence = _divergence(baseline_place, candidate_place, check)
     comparison = compare(baseline, candidate, profile, divergence)
-    evidence = {}
-    if comparison.regressed:
+    histories: dict[str, History] = {}
+    if any(metric in RISING for metric in comparison.regressed_metrics):
         home, workspace, baseline_id = baseline_place
 
         def assess(mission: Mission) -> Assessment:
             place = Place(home, workspace, mission.mission_id)
             return assess_mission(*place, _DRIFT_SEED, check=check, prices=prices)
 
-        evidence = grade_breaches(
-            home,
-            workspace,
-            comparison=comparison,
-            baseline=baseline,
-            candidate=candidate,
-            mission_ids=(baseline_id, candidate_place.mission_id),
-            assess=assess,
-        )
+        histories = read_histories(home, workspace, baseline_id, candidate_place.mission_id, assess)
+    evidence = grade_breaches(comparison, baseline, candidate, histories)
     return regression_report(
         comparison,
         baseline,
@@ -159,8 +157,24 @@ def compare_missions(
         baseline_mission_id=baseline_place.mission_id,
         candidate_mission_id=candidate_place.mission_id,
         evidence=evidence,
+        difference=_difference(baseline_place, candidate_place, check, prices),
         prices=edition_of(prices),
     )
+
+
+def _difference(baseline: Place, candidate: Place, check: Check, prices: OwnPrices) -> Difference | None:
+    """What the pair shows step by step; None where reading every word of it would take too long."""
+    sides = []
+    for place in (baseline, candidate):
+        mission = missions.find_mission(place.connection, place.workspace, place.mission_id)
+        if mission is None or mission.entries > _MOST_ENTRIES_READ:
+            return None
+        sides.append((place.connection, mission))
+    before, after = (
+        read_transcript(connection, mission, price=PriceBook(prices), check=check)
+        for connection, mission in sides
+    )
+    return difference(before, after, limit=0, most_blocks=0)
 
 
 def compare_trials(

@@ -78,6 +78,8 @@ def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> R
     from quartermaster import logs
     from quartermaster.cli.recordings import temporary_recordings
     from quartermaster.core.pricing import PriceBook
+    from quartermaster.core.report import RegressionReport, pairs_report
+    from quartermaster.core.set_comparison import FEWEST_TASKS
     from quartermaster.core.trials import Policy
     from quartermaster.evaluate import Place, compare_missions, compare_trials, nothing_to_check
     from quartermaster.sets import read_trials
@@ -91,17 +93,29 @@ def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> R
             workspace = recordings.add(side, [path])
             sides.append((workspace, recordings.mission_ids(workspace)))
         tell("comparing")
-        if all(len(ids) == 1 for _, ids in sides):
-            (before_in, before_ids), (after_in, after_ids) = sides
-            report: Any = recordings.read(
+        (before_in, before_ids), (after_in, after_ids) = sides
+
+        def pair(before: str, after: str) -> RegressionReport:
+            return recordings.read(
                 lambda connection: compare_missions(
-                    Place(connection, before_in, before_ids[0]),
-                    Place(connection, after_in, after_ids[0]),
+                    Place(connection, before_in, before),
+                    Place(connection, after_in, after),
                     profile,
                     run_id=_LOCAL,
                     check=nothing_to_check,
                     prices=prices,
                 )
+            )
+
+        report: Any
+        both = [mission_id for mission_id in before_ids if mission_id in after_ids]
+        if len(before_ids) == len(after_ids) == 1:
+            report = pair(before_ids[0], after_ids[0])
+        elif both and max(len(before_ids), len(after_ids)) < FEWEST_TASKS:
+            report = pairs_report(
+                [pair(mission_id, mission_id) for mission_id in both],
+                only_in_baseline=[one for one in before_ids if one not in both],
+                only_in_candidate=[one for one in after_ids if one not in both],
             )
         else:
             price = PriceBook(prices)
@@ -114,9 +128,9 @@ def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> R
                     )
                 )
 
-            before, after = (trials_of(*side) for side in sides)
+            trials = [trials_of(*side) for side in sides]
             policy = Policy(profile=profile)
-            report = compare_trials(before, after, policy, run_id=_LOCAL, prices=prices)
+            report = compare_trials(trials[0], trials[1], policy, run_id=_LOCAL, prices=prices)
     document: Row = msgspec.json.decode(msgspec.json.encode(report))
     return document
 
@@ -166,10 +180,16 @@ def _wrong(report: Row, wanted: FailOn) -> bool:
         if wanted == "breach":
             return any(metric["breach"] for metric in metrics)
         return bool(report["comparison"]["fails"])
+    pairs = [pair for pair in report.get("pairs", [report]) if not _continued(pair)]
     if wanted == "breach":
-        return bool(report["regressed"])
-    grades = {evidence["grade"] for evidence in (report.get("evidence") or {}).values()}
+        return any(pair["regressed"] for pair in pairs)
+    grades = {evidence["grade"] for pair in pairs for evidence in pair["evidence"].values()}
     return bool(grades & {"outside-noise", "within-run"})
+
+
+def _continued(pair: Row) -> bool:
+    changes = (pair.get("difference") or {}).get("changes", ())
+    return any(change["kind"] == "continuation" for change in changes)
 
 
 def _as_text(report: Row, form: str) -> str:

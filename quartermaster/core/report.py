@@ -3,7 +3,7 @@
 Both follow from their arguments alone, byte for byte.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -11,10 +11,11 @@ import msgspec
 
 from quartermaster.core.assessment import Assessment, Finding, Layers
 from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, StepName, Verdict, dollars
+from quartermaster.core.difference import Difference
 from quartermaster.core.journal import format_instant
 from quartermaster.core.metrics import Metric
 from quartermaster.core.noise import Evidence
-from quartermaster.core.set_report import set_lines
+from quartermaster.core.set_report import line_of, set_lines
 from quartermaster.core.set_verdicts import SetComparison, SetVerdict
 from quartermaster.core.trajectory import PICODOLLARS
 
@@ -71,10 +72,31 @@ class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     drift: Drift
     evidence: dict[str, Evidence] = {}
     """By breached metric: whether the breach is more than run-to-run variation, as far as that is known."""
+    difference: Difference | None = None
+    """The pair step by step, without its lines; None where the missions are too long to be read for it."""
     baseline: MissionReport
     candidate: MissionReport
     prices: str | None = None
     notes: tuple[str, ...]
+
+    @property
+    def continued(self) -> bool:
+        """Whether the candidate is the baseline's own session, recorded for longer."""
+        changes = self.difference.changes if self.difference else ()
+        return any(change.kind == "continuation" for change in changes)
+
+
+class PairsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A few missions, each against its own counterpart: too few tasks for anything to be tested."""
+
+    schema: Literal[1] = SCHEMA
+    kind: Literal["pairs"] = "pairs"
+    verdict: Verdict
+    regressed: bool
+    result: str
+    pairs: tuple[RegressionReport, ...]
+    only_in_baseline: tuple[str, ...] = ()
+    only_in_candidate: tuple[str, ...] = ()
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +118,12 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-Report = ReplayReport | RegressionReport | ComparisonReport
+Report = ReplayReport | RegressionReport | ComparisonReport | PairsReport
 REPORTS: Final[dict[str, type[Report]]] = {
     "replay": ReplayReport,
     "regression": RegressionReport,
     "comparison": ComparisonReport,
+    "pairs": PairsReport,
 }
 
 
@@ -126,6 +149,7 @@ def regression_report(
     baseline_mission_id: str,
     candidate_mission_id: str,
     evidence: dict[str, Evidence] | None = None,
+    difference: Difference | None = None,
     prices: str | None = None,
 ) -> RegressionReport:
     return RegressionReport(
@@ -141,6 +165,7 @@ def regression_report(
         deltas=comparison.deltas,
         drift=comparison.drift,
         evidence=evidence or {},
+        difference=difference,
         baseline=_mission(baseline, baseline_mission_id),
         candidate=_mission(candidate, candidate_mission_id),
         prices=prices,
@@ -150,6 +175,36 @@ def regression_report(
             *(f"candidate: {note}" for note in _cost_notes(candidate)),
             OBSERVATIONAL,
         ),
+    )
+
+
+_GRAVITY: Final[tuple[Verdict, ...]] = (
+    "regressed",
+    "inconclusive",
+    "not comparable",
+    "unchanged",
+    "improved",
+)
+
+
+def pairs_report(
+    pairs: Sequence[RegressionReport],
+    *,
+    only_in_baseline: Sequence[str] = (),
+    only_in_candidate: Sequence[str] = (),
+) -> PairsReport:
+    """The gravest verdict of any pair is that of all; a session that only went on says nothing."""
+    judged = [pair for pair in pairs if not pair.continued] or pairs
+    verdict = min((pair.verdict for pair in judged), key=_GRAVITY.index)
+    worse = [pair for pair in judged if pair.regressed]
+    result = "; ".join(f"{pair.candidate.mission_id}: {pair.result}" for pair in worse) or "no_regression"
+    return PairsReport(
+        verdict=verdict,
+        regressed=bool(worse),
+        result=result,
+        pairs=tuple(pairs),
+        only_in_baseline=tuple(only_in_baseline),
+        only_in_candidate=tuple(only_in_candidate),
     )
 
 
@@ -187,6 +242,8 @@ def render_markdown(report: Report) -> str:
             lines = _regression_lines(report)
         case ComparisonReport():
             lines = _comparison_lines(report)
+        case PairsReport():
+            lines = _pairs_lines(report)
     return "\n".join(lines) + "\n"
 
 
@@ -259,11 +316,15 @@ def _regression_lines(report: RegressionReport) -> Iterator[str]:
     yield ""
     candidate, baseline = _code(report.candidate.mission_id), _code(report.baseline.mission_id)
     yield f"Candidate {candidate} against baseline {baseline}."
+    if report.continued:
+        yield ""
+        yield "The candidate continues the baseline's own session: more was done, no sign of doing worse."
     yield ""
     for reason in report.reasons or (report.result,):
         yield f"- {reason}"
     for metric, evidence in report.evidence.items():
         yield f"- {metric}, {evidence.grade}: {evidence.sentence}"
+    yield from _difference_lines(report.difference)
     yield ""
     yield from _table(
         ("metric", "baseline", "candidate", "change", "in %", "judged"),
@@ -277,12 +338,41 @@ def _regression_lines(report: RegressionReport) -> Iterator[str]:
     yield from _notes(report.notes)
 
 
+def _pairs_lines(report: PairsReport) -> Iterator[str]:
+    yield f"# {report.verdict.capitalize()}"
+    yield ""
+    yield f"{len(report.pairs)} missions, each against the one of the same name: too few for a test."
+    for side, names in (("baseline", report.only_in_baseline), ("candidate", report.only_in_candidate)):
+        if names:
+            yield f"- only in the {side}, not compared: {', '.join(map(_code, names[:10]))}"
+    for pair in report.pairs:
+        yield ""
+        yield from (f"#{line}" if line.startswith("# ") else line for line in _regression_lines(pair))
+
+
 def _comparison_lines(report: ComparisonReport) -> Iterator[str]:
     yield f"# {report.verdict.replace('_', ' ').capitalize()}"
     yield ""
     yield from set_lines(report.comparison)
     yield from _prices(report)
     yield from _notes((OBSERVATIONAL,))
+
+
+_TOLD: Final = frozenset({"cost", "tokens", "work steps"})
+
+
+def _difference_lines(found: Difference | None) -> Iterator[str]:
+    """What kind of change the pair shows, and where it went."""
+    if found is None or not (found.changes or found.unaligned):
+        return
+    yield ""
+    yield "What changed:"
+    yield ""
+    for change in found.changes:
+        yield f"- {line_of(change.sentence)}"
+    for attribution in found.attributions:
+        if attribution.quantity in _TOLD and attribution.total:
+            yield f"- {line_of(attribution.sentence)}"
 
 
 def _delta_cells(delta: Delta, report: RegressionReport) -> tuple[str, ...]:
@@ -333,7 +423,7 @@ def _thresholds(profile: Profile) -> str:
     )
 
 
-def _prices(report: Report) -> Iterator[str]:
+def _prices(report: ReplayReport | RegressionReport | ComparisonReport) -> Iterator[str]:
     if report.prices is not None:
         yield ""
         yield f"Price lists: {report.prices}."

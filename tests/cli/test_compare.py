@@ -100,6 +100,29 @@ def test_what_fails_can_be_chosen(quartermaster, tmp_path: Path):
     assert quartermaster("compare", str(before), str(after), "--fail-on", "breach").returncode == 1
 
 
+def test_a_session_that_only_went_on_is_called_a_continuation_and_fails_no_gate(
+    quartermaster, tmp_path: Path
+):
+    told = mission("m", commands=4)[:-2]
+    before = write(tmp_path / "before.ndjson", told)
+    after = write(tmp_path / "after.ndjson", mission("m", commands=30)[:-2])
+    done = quartermaster("compare", str(before), str(after))
+    assert done.returncode == 0
+    assert "a continuation of the same session: 26 more steps" in done.stdout
+    assert "no sign of doing worse" in done.stdout
+
+
+def test_a_few_sessions_without_tasks_are_compared_one_by_one(quartermaster, tmp_path: Path):
+    before = write(tmp_path / "before.ndjson", mission("a", commands=10), mission("b"))
+    after = write(tmp_path / "after.ndjson", mission("a", commands=10, failed=4), mission("b"), mission("c"))
+    done = quartermaster("compare", str(before), str(after), "--format", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["kind"], report["only_in_candidate"]) == (1, "pairs", ["c"])
+    assert report["result"] == "a: regressed: tool success dropped 40.0% (> 5% threshold)"
+    shown = quartermaster("compare", str(before), str(after)).stdout
+    assert "four tool results turned into failures" in shown.lower()
+
+
 def test_missions_of_a_home_are_compared_by_what_is_known_of_them(quartermaster, tmp_path: Path):
     recorded = write(tmp_path / "both.ndjson", *suite("v1"), *suite("v2", failing=range(8)))
     quartermaster("ingest", str(recorded))
