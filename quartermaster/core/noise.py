@@ -9,7 +9,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from quartermaster.core.comparison import dollars
+from quartermaster.core.assessment import Assessment
+from quartermaster.core.comparison import Comparison, dollars
 from quartermaster.core.distributions import student_t_quantile
 from quartermaster.core.plan import within_task_variance
 from quartermaster.core.set_wording import percent, probability
@@ -31,6 +32,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     task: tuple[float, ...] = ()
     project: Mapping[str, Sequence[float]] = {}
+
+
+RISING: Final = ("steps_to_goal", "total_cost_usd")
+"""Metrics whose breach is graded by the history."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -61,6 +66,31 @@ class _Spread(NamedTuple):
 
     sigma: float
     degrees: int
+
+
+def grade_breaches(
+    comparison: Comparison, baseline: Assessment, candidate: Assessment, histories: Mapping[str, History]
+) -> dict[str, Evidence]:
+    """How much each breach is worth, by metric; `histories` are those of the RISING metrics."""
+    graded: dict[str, Evidence] = {}
+    for metric in comparison.regressed_metrics:
+        if metric in RISING:
+            before, after = (float(side.metric(metric).number or 0) for side in (baseline, candidate))
+            graded[metric] = grade_rise(before, after, histories.get(metric, History()))
+        elif metric == "tool_success_rate":
+            graded[metric] = grade_tool_errors(*(_tool_errors(side) for side in (baseline, candidate)))
+        elif metric == "hallucinations":
+            graded[metric] = grade_hallucinations(*(_hallucinations(side) for side in (baseline, candidate)))
+    return graded
+
+
+def _tool_errors(side: Assessment) -> Counts:
+    outcomes = side.metric("tool_success_rate").coverage.known
+    return Counts(side.failed_commands + side.decisions_denied, outcomes)
+
+
+def _hallucinations(side: Assessment) -> Counts:
+    return Counts(int(side.metric("hallucinations").number or 0), side.model_calls)
 
 
 def grade_rise(baseline: float, candidate: float, history: History) -> Evidence:

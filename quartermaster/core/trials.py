@@ -1,10 +1,12 @@
 """Missions as a comparison of sets sees them, the policy they are judged by, and how they are paired."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from hashlib import blake2b
+from typing import Final, Literal, Protocol
 
 import msgspec
 
+from quartermaster.core.assessment import Assessment
 from quartermaster.core.comparison import Profile
 from quartermaster.core.intervals import wilson
 
@@ -17,6 +19,33 @@ INFRASTRUCTURE_SHARE: Final = 0.05
 """Beyond this share of an arm's missions, failures of the infrastructure cannot be set aside."""
 _UNSTABLE_RUNS: Final = 10
 _UNSTABLE_BETWEEN: Final = (0.2, 0.8)
+_NANOSECONDS: Final = 1e9
+_STATUSES: Final[dict[str, Status]] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "aborted": "aborted",
+    "timed_out": "timed_out",
+    "limit_reached": "limit_reached",
+}
+
+
+class Facts(Protocol):
+    """What is known of a mission beside its steps. Times are nanoseconds, None where there is no clock."""
+
+    @property
+    def mission_id(self) -> str: ...
+    @property
+    def task(self) -> str | None: ...
+    @property
+    def title(self) -> str | None: ...
+    @property
+    def trial(self) -> int | None: ...
+    @property
+    def outcome(self) -> str | None: ...
+    @property
+    def started_at(self) -> int | None: ...
+    @property
+    def ended_at(self) -> int | None: ...
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,3 +264,56 @@ def _arm(
         quarantined=sum(trial.task in quarantined for trial in kept),
         abnormal=sum(trial.ended_abnormally for trial in compared),
     )
+
+
+def trial_of(mission: Facts, assessment: Assessment) -> Trial:
+    """What a comparison of sets looks at. Money that is known in part comes with its coverage."""
+    cost = assessment.metric("total_cost_usd")
+    known = cost.value if cost.value is not None or not cost.coverage.known else cost.partial
+    values: dict[str, float | None] = {
+        "work_steps": assessment.model_calls + assessment.commands,
+        "steps": assessment.steps,
+        "total_tokens": assessment.metric("total_tokens").number,
+        "total_cost_usd": float(known) if isinstance(known, int | float) else None,
+        "wall_time": _seconds(mission),
+        "tool_calls": assessment.commands,
+        "hallucinations": assessment.metric("hallucinations").number,
+        "guardrail_blocks": assessment.blocks,
+    }
+    return Trial(
+        mission_id=mission.mission_id,
+        task=mission.task or _goal_of(mission.title),
+        order=mission.trial or 0,
+        status=_status(mission, assessment),
+        values=values,
+        cost_coverage=_priced_share(assessment),
+        tool_ok=assessment.commands - assessment.failed_commands - assessment.commands_without_outcome,
+        tool_errors=assessment.failed_commands,
+        failure_modes={finding.failure_mode: 1 for finding in assessment.findings},
+    )
+
+
+def _status(mission: Facts, assessment: Assessment) -> Status:
+    if mission.outcome is not None:
+        return _STATUSES.get(mission.outcome, "unknown")
+    return "succeeded" if assessment.goal_reached else "unknown"
+
+
+def _priced_share(assessment: Assessment) -> float | None:
+    """Priced tokens over all tokens; over model calls where no tokens are known. None without a call."""
+    if assessment.tokens > 0:
+        return 1 - assessment.unpriced_tokens / assessment.tokens
+    coverage = assessment.metric("total_cost_usd").coverage
+    return coverage.known / coverage.of if coverage.of else None
+
+
+def _seconds(mission: Facts) -> float | None:
+    if mission.started_at is None or mission.ended_at is None or mission.ended_at < mission.started_at:
+        return None
+    return (mission.ended_at - mission.started_at) / _NANOSECONDS
+
+
+def _goal_of(title: str | None) -> str | None:
+    """Missions without a task are paired by what was asked, letter case and white space apart."""
+    words = " ".join((title or "").casefold().split())
+    return "goal:" + blake2b(words.encode("utf-8", "replace"), digest_size=8).hexdigest() if words else None
