@@ -400,9 +400,7 @@ def test_a_call_takes_as_long_as_the_program_notes():
 
 def test_a_refusal_keeps_what_the_person_said():
     refusal = "The user doesn't want to proceed with this tool use. They said: not today"
-    data = session(
-        answered(0, uses("t1", command="rm -r x")), said([result("t1", refusal, error=True)], 1)
-    )
+    data = session(answered(0, uses("t1", command="rm -r x")), said([result("t1", refusal, error=True)], 1))
     (decision,) = payloads(data, "keeper.decision")
     assert (decision["decision"], decision["output"]) == ("deny", refusal)
 
