@@ -60,7 +60,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     result are one event: `ended_id` and `ended_at` tell of its end, `succeeded` is None while no outcome
     is known, `refused` says that it was never carried out (a permission refused, a call cancelled).
     `name` is the tool, the model, the status word or the entry type. `command` is a shell's command line.
-    `output` is what the tool answered (its first 2,000 characters), `text` what somebody said.
+    `output` is what the tool answered (its first 2,000 characters), `text` what somebody said. A cost that
+    follows from a price list is `cost_listed`. `span` and `parent` are a trace's names of a step and its cause.
     """
 
     position: int
@@ -95,7 +96,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: int | None = None
+    cost_listed: bool = False
     duration_ms: int | None = None
+    span: str | None = None
+    parent: str | None = None
 
     @property
     def tokens_in(self) -> int | None:
@@ -174,6 +178,8 @@ class _Words(Payload, gc=False):
     outcome: Any = None
     reward: Any = None
     origin: Any = None
+    span_id: Any = None
+    parent_span_id: Any = None
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -342,9 +348,12 @@ class Teller:
             output_digest=_text(words.output_digest),
             reason=_text(words.reason),
             duration_ms=step.duration_ms,
+            span=_text(words.span_id),
+            parent=_text(words.parent_span_id),
         )
 
     def _model_call(self, line: _Line, words: _Words, step: Step) -> Event:
+        cost = self._cost(step)
         return Event(
             position=len(self._events),
             entry_id=line.id or "",
@@ -368,8 +377,11 @@ class Teller:
             cache_read_tokens=step.cache_read_tokens,
             cache_write_tokens=step.cache_write_tokens,
             reasoning_tokens=words.reasoning_tokens if type(words.reasoning_tokens) is int else None,
-            cost=self._cost(step),
+            cost=cost,
+            cost_listed=step.cost is None and cost is not None,
             duration_ms=step.duration_ms,
+            span=_text(words.span_id),
+            parent=_text(words.parent_span_id),
         )
 
     def _told_of(self, line: _Line, words: _Words, step: Step, kind: EventKind, index: int | None) -> Event:

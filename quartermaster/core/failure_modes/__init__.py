@@ -40,6 +40,7 @@ __all__ = [
     "Waste",
     "detector",
     "find_failure_modes",
+    "find_in",
 ]
 
 _NOTHING_KNOWN = Context()
@@ -49,7 +50,11 @@ def find_failure_modes(
     transcript: Transcript, context: Context = _NOTHING_KNOWN, *, names: Iterable[str] | None = None
 ) -> tuple[FailureMode, ...]:
     """All findings in a mission, by detector id and then by place; `names` are of the detectors asked for."""
-    evidence = Evidence(transcript, context)
+    return find_in(Evidence(transcript, context), names=names)
+
+
+def find_in(evidence: Evidence, *, names: Iterable[str] | None = None) -> tuple[FailureMode, ...]:
+    """The same, for who looks at the evidence himself."""
     asked = DETECTORS.values() if names is None else [DETECTORS[name] for name in names]
     return tuple(
         finding

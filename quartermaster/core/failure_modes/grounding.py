@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from quartermaster.core.failure_modes.evidence import Evidence
 from quartermaster.core.failure_modes.registry import Confidence, Severity, Sighting, detector
@@ -124,27 +124,52 @@ def _plain_name(tool: str) -> str:
     return _PREFIX.sub("", tool).lower().replace("-", "_")
 
 
-def _unheard_of(evidence: Evidence) -> Iterator[Sighting]:
-    """One sighting for each argument of each tool, with all calls in which its value came from nowhere."""
+class Grounding(NamedTuple):
+    """What the ids and places in arguments rest on. Of the calls `with_ids` among their arguments those are
+    `judged` before which nothing that was told was cut; a call that an id came to from nowhere is `ungrounded`.
+    """
+
+    with_ids: int
+    judged: int
+    ungrounded: int
+    made_up: dict[tuple[str, str], list[tuple[int, str]]]
+    missed: list[tuple[int, str]]
+
+
+def grounding_of(evidence: Evidence) -> Grounding:
+    """Every argument held against what was told before it, in one pass."""
     bank = EvidenceBank()
     _learn_words(bank, evidence.transcript.goal)
     made_up: dict[tuple[str, str], list[tuple[int, str]]] = {}
     missed: list[tuple[int, str]] = []
+    with_ids = judged = ungrounded = 0
     for at, event in enumerate(evidence.events):
         if event.kind is not EventKind.TOOL_CALL:
             if event.kind not in (EventKind.AGENT_MESSAGE, EventKind.MODEL_CALL):
                 _learn_words(bank, event.text)
             continue
-        for name, value in _made_up_ids(bank, event) if bank.complete else ():
-            made_up.setdefault((event.name, name), []).append((at, value))
+        if ids := _ids(event):
+            with_ids += 1
+            if bank.complete:
+                judged += 1
+                unheard = [(name, value) for name, value in ids if not bank.holds(value)]
+                ungrounded += bool(unheard)
+                for name, value in unheard:
+                    made_up.setdefault((event.name, name), []).append((at, value))
         place = _missed_place(bank, event)
         if place is not None:
             missed.append((at, place))
         _learn_result(bank, event)
-    for (tool, name), calls in made_up.items():
+    return Grounding(with_ids, judged, ungrounded, made_up, missed)
+
+
+def _unheard_of(evidence: Evidence) -> Iterator[Sighting]:
+    """One sighting for each argument of each tool, with all calls in which its value came from nowhere."""
+    grounding = evidence.once(grounding_of)
+    for (tool, name), calls in grounding.made_up.items():
         yield _of_made_up(tool, name, calls)
-    if missed:
-        yield _of_missed(missed)
+    if grounding.missed:
+        yield _of_missed(grounding.missed)
 
 
 def _of_made_up(tool: str, name: str, calls: list[tuple[int, str]]) -> Sighting:
@@ -186,12 +211,15 @@ def _learn_result(bank: EvidenceBank, event: Event) -> None:
         bank.complete = False
 
 
-def _made_up_ids(bank: EvidenceBank, event: Event) -> Iterator[tuple[str, str]]:
-    if event.command is not None or _is_free_tool(event.name):
-        return
-    for name, value in _leaves(event.arguments):
-        if not _is_free(name) and _is_identifier(value) and not bank.holds(value):
-            yield name, value
+def _ids(event: Event) -> list[tuple[str, str]]:
+    """What looks like an id among the arguments, each with the name nearest to it."""
+    if event.command is not None or event.arguments is None or _is_free_tool(event.name):
+        return []
+    return [
+        (name, value)
+        for name, value in _leaves(event.arguments)
+        if not _is_free(name) and _is_identifier(value)
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -254,7 +282,7 @@ def _unfit_arguments(evidence: Evidence) -> Iterator[Sighting]:
             or event.arguments_digest
         ):
             continue
-        faults = list(_faults(schema, event.arguments))
+        faults = list(schema_faults(schema, event.arguments))
         if faults:
             yield Sighting(
                 positions=[at],
@@ -265,7 +293,7 @@ def _unfit_arguments(evidence: Evidence) -> Iterator[Sighting]:
             )
 
 
-def _faults(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[str]:
+def schema_faults(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[str]:
     """What is missing, unknown or of another type at the top of the arguments."""
     properties = schema.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}

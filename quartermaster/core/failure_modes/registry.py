@@ -84,9 +84,14 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
 
     def find(self, evidence: Evidence) -> Iterable[FailureMode]:
-        for sighting in self.look(evidence):
-            if sighting.positions:
-                yield self._finding(evidence, sighting)
+        return (self._finding(evidence, sighting) for sighting in self.sightings(evidence))
+
+    def sightings(self, evidence: Evidence) -> list[Sighting]:
+        """What the function sees in a mission; it looks once, however often it is asked."""
+        return evidence.once(self._look)
+
+    def _look(self, evidence: Evidence) -> list[Sighting]:
+        return [sighting for sighting in self.look(evidence) if sighting.positions]
 
     def _finding(self, evidence: Evidence, sighting: Sighting) -> FailureMode:
         steps = tuple(sighting.positions[:STEPS_LIMIT])
