@@ -98,13 +98,13 @@ def probability(p: float) -> str:
 
 
 def runs_word(runs: int) -> str:
-    return {1: "once", 2: "twice"}.get(runs, f"{runs} times")
+    return {0: "never", 1: "once", 2: "twice"}.get(runs, f"{runs} times")
 
 
 def _change(metric: MetricComparison, population: Population) -> str:
-    if metric.baseline is None or metric.candidate is None:
-        return ""
     label = metric.label[0].upper() + metric.label[1:]
+    if metric.baseline is None or metric.candidate is None:
+        return f"{label} cannot be said of both sets."
     facts = "; ".join(_facts(metric, population))
     if metric.worsening is None:
         return f"{label} rose from nothing ({facts})."
