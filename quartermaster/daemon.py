@@ -1,11 +1,14 @@
 """The daemon: everything that runs, started in one order and stopped in the reverse of it."""
 
+import faulthandler
 import gc
+import os
 import secrets
 import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -23,11 +26,12 @@ from quartermaster.api.application import make_application
 from quartermaster.api.services import Services
 from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
-from quartermaster.errors import StorageBusy, StorageError
+from quartermaster.errors import QuartermasterError, StorageBusy, StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
 from quartermaster.server import Server, bind, url_of
+from quartermaster.service_manager import Part, ServiceManager, take_service_manager
 from quartermaster.store import access, retention
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database, quick_check
@@ -36,8 +40,16 @@ from quartermaster.store.retention import Policy
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _STEADY_SECONDS: Final = 60.0
+_FAILURES: Final = 5
+"""Ends of one part within the steady time after which the daemon ends too, for its manager to start anew."""
 _HTTP_STOP_SECONDS: Final = 3.0
 _STORAGE_SECONDS: Final = 1.0
+_OPENING_SECONDS: Final = 3600
+"""How long an upgrade of a large database may take before a service manager gives up."""
+_WRITER_SECONDS: Final = 30.0
+_SUPERVISOR_SECONDS: Final = 60.0
+_INGESTER_SECONDS: Final = 600.0
+"""For one piece of work: a transaction, a look at the queue, a turn that may decode a file of gigabytes."""
 _RETENTION_PAUSE: Final = 0.02
 """Seconds between two pieces of a removal, so that others write in between."""
 
@@ -47,17 +59,19 @@ _log = structlog.get_logger()
 def run(settings: Settings) -> int:
     """Serve until a signal says stop; the exit code."""
     logs.configure(settings.log_format)
-    anyio.run(_serve, settings)
+    faulthandler.enable()  # a watchdog ends us with SIGABRT: the log shows what every thread was at
+    anyio.run(_serve, settings, take_service_manager(os.environ))
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, manager: ServiceManager) -> None:
     prices = own_prices(settings)
     home = Home(settings.home)
     home.create()
     async with AsyncExitStack() as stack:
         stack.enter_context(hold(home, DAEMON))
         listener = stack.enter_context(bind(settings.host, settings.port, behind_proxy=settings.behind_proxy))
+        manager.tell("STATUS=opening the database", f"EXTEND_TIMEOUT_USEC={_OPENING_SECONDS * 10**6}")
         opened = open_home(home, create=True, low_water_bytes=settings.storage_low_water_bytes)
         database = stack.enter_context(opened.database)
         stop = anyio.Event()
@@ -90,13 +104,29 @@ async def _serve(settings: Settings) -> None:
         stack.enter_context(_announced(home, url_of(listener)))
         if opened.token is not None:
             await _print_login(database, url_of(listener), opened.token)
+        tasks.start_soon(manager.feed_watchdog, _parts(database, ingester, supervisor))
+        manager.tell("READY=1", f"STATUS=listening on {url_of(listener)}")
         gc.freeze()
         gc.enable()
         await stop.wait()
+        manager.tell("STOPPING=1", "STATUS=stopping")
         _log.info("stopping")
     if database.failure is not None:
         raise _after_fault(home)
+    if health.hopeless is not None:
+        raise QuartermasterError(
+            f"the {health.hopeless} failed {_FAILURES} times within a minute; the log says why"
+        )
     _log.info("stopped")
+
+
+def _parts(database: Database, ingester: Ingester, supervisor: Supervisor) -> tuple[Part, ...]:
+    """What has to move for the daemon to be alive, and how long one piece of its work may last."""
+    return (
+        Part("writer", database.pulse, _WRITER_SECONDS),
+        Part("supervisor", supervisor.pulse, _SUPERVISOR_SECONDS),
+        Part("ingester", ingester.pulse, _INGESTER_SECONDS),
+    )
 
 
 async def _watch_storage(database: Database, ballast_bytes: int, stop: anyio.Event) -> None:
@@ -193,6 +223,8 @@ class Health:
         self._database = database
         self._stop = stop
         self._down: set[str] = set()
+        self._failures: dict[str, deque[float]] = {}
+        self.hopeless: str | None = None
 
     @property
     def stopping(self) -> bool:
@@ -201,8 +233,14 @@ class Health:
     def up(self, part: str) -> None:
         self._down.discard(part)
 
-    def down(self, part: str) -> None:
+    def down(self, part: str, now: float) -> None:
+        """A part has ended. One that does so again and again takes the daemon with it."""
         self._down.add(part)
+        failures = self._failures.setdefault(part, deque(maxlen=_FAILURES))
+        failures.append(now)
+        if len(failures) == _FAILURES and now - failures[0] < _STEADY_SECONDS:
+            self.hopeless = part
+            self._stop.set()
 
     def reasons(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
@@ -254,7 +292,10 @@ async def keep_running(
             _log.exception("part failed", part=part)
         if health.stopping:
             return
-        health.down(part)
+        health.down(part, anyio.current_time())
+        if health.hopeless is not None:
+            _log.error("part given up", part=part)
+            return
         pause = _FIRST_PAUSE if anyio.current_time() - began > _STEADY_SECONDS else pause
         _log.warning("part starts again", part=part, seconds=pause)
         await anyio.sleep(pause)

@@ -31,6 +31,7 @@ from quartermaster.ingest import (
     Reading,
     files_below,
 )
+from quartermaster.pulse import Pulse
 from quartermaster.recording import Recording
 from quartermaster.store import access, missions, raw, sources, watched
 from quartermaster.store.database import Connection, Database
@@ -82,6 +83,7 @@ class Ingester:
         self._inboxes = tuple(inboxes)
         self._scan_seconds = scan_seconds
         self._line_limit = line_limit_bytes
+        self.pulse = Pulse()
         self._forget_everything()
 
     def _forget_everything(self) -> None:
@@ -132,7 +134,8 @@ class Ingester:
                 try:
                     if self._scan_asked or now >= next_scan:
                         self._scan_asked = False
-                        await anyio.to_thread.run_sync(self._scan, limiter=limiter)
+                        with self.pulse:
+                            await anyio.to_thread.run_sync(self._scan, limiter=limiter)
                         self._scanned.set()
                         self._scanned = anyio.Event()
                         pause = max(self._scan_seconds, self._last_scan_seconds / _SCAN_SHARE)
@@ -140,10 +143,12 @@ class Ingester:
                         task_status.started()
                         task_status = anyio.TASK_STATUS_IGNORED
                     hinted, self._hinted = self._hinted, set()
-                    await anyio.to_thread.run_sync(self._take_turn, hinted, limiter=limiter)
+                    with self.pulse:
+                        await anyio.to_thread.run_sync(self._take_turn, hinted, limiter=limiter)
                     if now >= next_tails:
                         next_tails = now + _TAIL_REST_SECONDS / 2
-                        await anyio.to_thread.run_sync(self._close_tails, limiter=limiter)
+                        with self.pulse:
+                            await anyio.to_thread.run_sync(self._close_tails, limiter=limiter)
                 except StorageBusy as busy:
                     log.warning("ingest starts over", reason=str(busy))
                     self._forget_files()
@@ -251,6 +256,7 @@ class Ingester:
             for path, status in files_below(place.root):
                 self._notice(place, path, status)
                 here.add((place.workspace, path))
+                self.pulse.again()
         for key in self._seen.keys() - here:
             del self._seen[key]
         self._last_scan_seconds = time.monotonic() - began

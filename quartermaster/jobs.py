@@ -34,6 +34,7 @@ from quartermaster.core.run import (
 )
 from quartermaster.errors import StorageError
 from quartermaster.evaluate import deadline_message
+from quartermaster.pulse import Pulse
 from quartermaster.store import runs
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.runs import RunEvent
@@ -295,6 +296,7 @@ class Supervisor:
         self._hub = _Hub(database)
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
+        self.pulse = Pulse()
         self._news = anyio.Event()
         self._stop_asked = self._stopping = False
         self._stopped = anyio.Event()
@@ -370,20 +372,24 @@ class Supervisor:
     async def _work(self, tasks: TaskGroup) -> None:
         while not self._stopping:
             self._news = anyio.Event()
-            try:
-                if self._hub.publish():
-                    self.wake()
-                await self._look_after_running()
-                await self._claim_what_fits(tasks)
-            except StorageError as error:
-                if self._database.failure is not None:
-                    raise
-                _log.warning("the queue cannot be read for the moment", error=str(error))
-            except Exception:  # one run that cannot be claimed must not take the daemon down
-                _log.exception("the queue cannot be worked on")
-            await self._workers.retire()
+            with self.pulse:
+                await self._take_turn(tasks)
             with anyio.move_on_after(POLL_SECONDS):
                 await self._news.wait()
+
+    async def _take_turn(self, tasks: TaskGroup) -> None:
+        try:
+            if self._hub.publish():
+                self.wake()
+            await self._look_after_running()
+            await self._claim_what_fits(tasks)
+        except StorageError as error:
+            if self._database.failure is not None:
+                raise
+            _log.warning("the queue cannot be read for the moment", error=str(error))
+        except Exception:  # one run that cannot be claimed must not take the daemon down
+            _log.exception("the queue cannot be worked on")
+        await self._workers.retire()
 
     async def _drain(self) -> None:
         with anyio.move_on_after(self._grace_seconds):

@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "quartermaster"
 
 LEVELS = (
-    {"errors"},
+    {"errors", "pulse"},
     {"core"},
     {"adapters", "store"},
     {"evaluate", "history", "home", "inbox", "ingest", "jobs", "recording", "sets", "telemetry", "worker"},
     {"api", "web"},
-    {"__main__", "cli", "config", "daemon", "logs", "server"},
+    {"__main__", "cli", "config", "daemon", "logs", "server", "service_manager"},
 )
 """A room imports from the levels before its own. Rooms of the levels in CLOSED do not import each other."""
 CLOSED = (2, 4)

@@ -20,6 +20,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from running import Daemon
 
+from quartermaster import daemon as daemon_module
 from quartermaster import server
 from quartermaster.daemon import Health, keep_running
 from quartermaster.store.database import Database
@@ -232,6 +233,22 @@ async def test_a_part_that_cannot_begin_fails_the_start(tmp_path: Path):
             async with anyio.create_task_group() as tasks:
                 await tasks.start(keep_running, "ingester", part.run, Health(database, anyio.Event()))
         assert caught.group_contains(OSError, match="cannot begin")
+
+
+@pytest.mark.anyio
+async def test_a_part_that_fails_five_times_in_a_minute_stops_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(daemon_module, "_FIRST_PAUSE", 0.01)
+    stop = anyio.Event()
+    with Database(tmp_path / "quartermaster.db") as database:
+        health = Health(database, stop)
+        part = Part(failures=100)
+        with anyio.fail_after(5):
+            await keep_running("ingester", part.run, health)
+    assert part.starts == 5
+    assert health.hopeless == "ingester"
+    assert stop.is_set()
 
 
 @pytest.mark.anyio

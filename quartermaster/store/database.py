@@ -19,6 +19,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from quartermaster.errors import HomeLocked, OutcomeUnknown, StorageBusy, StorageError, StorageFull
+from quartermaster.pulse import Pulse
 from quartermaster.store import migrations
 from quartermaster.store.space import Space
 
@@ -320,6 +321,7 @@ class Database:
         self._closed = False
         self.failure: StorageError | None = None
         self.committed = 0
+        self.pulse = Pulse()
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
 
@@ -429,9 +431,11 @@ class Database:
                     break
                 taken = self._changes.get()
             if group:
-                self._commit(group)
+                with self.pulse:
+                    self._commit(group)
             if taken is _CHECKPOINT:
-                self._rest()
+                with self.pulse:
+                    self._rest()
                 rested_at = self.committed
             stopping = taken is _STOP
 
