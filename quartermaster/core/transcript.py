@@ -61,7 +61,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is known, `refused` says that it was never carried out (a permission refused, a call cancelled).
     `name` is the tool, the model, the status word or the entry type. `command` is a shell's command line.
     `output` is what the tool answered (its first 2,000 characters), `text` what somebody said. A cost that
-    follows from a price list is `cost_listed`. `span` and `parent` are a trace's names of a step and its cause.
+    follows from a price list is `cost_listed`. `span` and `parent` name a step and its cause in a trace.
     """
 
     position: int

@@ -43,6 +43,10 @@ _ABSENT: Final = re.compile(
 _PREFIX: Final = re.compile(r"^(?:functions|tools?|default_api|mcp__\w+?_)[.:_]+")
 
 
+Leaves = list[tuple[str, str]]
+"""Texts in arguments, each with the name nearest to it."""
+
+
 class EvidenceBank:
     """Every word that a mission was given or told, so that an argument is looked up in its own length.
 
@@ -61,10 +65,6 @@ class EvidenceBank:
         if text and text not in self._texts:
             self._texts.add(text)
             self._pending.append(text)
-
-    def learn_values(self, value: Any) -> None:
-        for _, one in _leaves(value):
-            self.learn(one)
 
     def holds(self, value: str) -> bool:
         """Whether every part of the value that has a digit in it was told."""
@@ -126,7 +126,7 @@ def _plain_name(tool: str) -> str:
 
 class Grounding(NamedTuple):
     """What the ids and places in arguments rest on. Of the calls `with_ids` among their arguments those are
-    `judged` before which nothing that was told was cut; a call that an id came to from nowhere is `ungrounded`.
+    `judged` before which nothing that was told was cut; one with an id from nowhere is `ungrounded`.
     """
 
     with_ids: int
@@ -148,7 +148,8 @@ def grounding_of(evidence: Evidence) -> Grounding:
             if event.kind not in (EventKind.AGENT_MESSAGE, EventKind.MODEL_CALL):
                 _learn_words(bank, event.text)
             continue
-        if ids := _ids(event):
+        leaves = _leaves(event.arguments) if event.arguments is not None else []
+        if ids := _ids(event, leaves):
             with_ids += 1
             if bank.complete:
                 judged += 1
@@ -156,10 +157,10 @@ def grounding_of(evidence: Evidence) -> Grounding:
                 ungrounded += bool(unheard)
                 for name, value in unheard:
                     made_up.setdefault((event.name, name), []).append((at, value))
-        place = _missed_place(bank, event)
+        place = _missed_place(bank, event, leaves)
         if place is not None:
             missed.append((at, place))
-        _learn_result(bank, event)
+        _learn_result(bank, event, leaves)
     return Grounding(with_ids, judged, ungrounded, made_up, missed)
 
 
@@ -199,27 +200,24 @@ def _learn_words(bank: EvidenceBank, text: str | None) -> None:
         bank.complete = False
 
 
-def _learn_result(bank: EvidenceBank, event: Event) -> None:
+def _learn_result(bank: EvidenceBank, event: Event, leaves: Leaves) -> None:
     """What a call answered; what it was given becomes known when it succeeded."""
     bank.learn(event.output)
     bank.learn(event.error)
     if event.succeeded is True:
-        bank.learn_values(event.arguments)
+        for _, one in leaves:
+            bank.learn(one)
         bank.learn(event.command)
     kept = event.output is not None or event.succeeded is not True
     if not kept or event.output_digest is not None:
         bank.complete = False
 
 
-def _ids(event: Event) -> list[tuple[str, str]]:
+def _ids(event: Event, leaves: Leaves) -> list[tuple[str, str]]:
     """What looks like an id among the arguments, each with the name nearest to it."""
-    if event.command is not None or event.arguments is None or _is_free_tool(event.name):
+    if event.command is not None or not leaves or _is_free_tool(event.name):
         return []
-    return [
-        (name, value)
-        for name, value in _leaves(event.arguments)
-        if not _is_free(name) and _is_identifier(value)
-    ]
+    return [(name, value) for name, value in leaves if not _is_free(name) and _is_identifier(value)]
 
 
 @lru_cache(maxsize=1024)
@@ -236,22 +234,21 @@ def _is_identifier(value: str) -> bool:
     return _IDENTIFIER.fullmatch(value) is not None and _INVENTED.fullmatch(value) is None
 
 
-def _missed_place(bank: EvidenceBank, event: Event) -> str | None:
+def _missed_place(bank: EvidenceBank, event: Event, leaves: Leaves) -> str | None:
     """A file or an address that nobody had named and that was not there either."""
     if not event.failed or event.refused or not _ABSENT.search((event.error or event.output or "")[:500]):
         return None
-    places = (value for name, value in _leaves(event.arguments) if _PLACES.match(name))
+    places = (value for name, value in leaves if _PLACES.match(name))
     return next((place for place in places if not bank.names(place)), None)
 
 
-def _leaves(value: Any) -> list[tuple[str, str]]:
-    """Texts in arguments, each with the name nearest to it."""
-    leaves: list[tuple[str, str]] = []
+def _leaves(value: Any) -> Leaves:
+    leaves: Leaves = []
     _gather(leaves, "", value, _DEPTH)
     return leaves
 
 
-def _gather(leaves: list[tuple[str, str]], name: str, value: Any, depth: int) -> None:
+def _gather(leaves: Leaves, name: str, value: Any, depth: int) -> None:
     if isinstance(value, str):
         leaves.append((name, value))
     elif depth and isinstance(value, dict):
