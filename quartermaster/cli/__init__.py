@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "retention": "Say how long missions are kept, and remove those that are not.",
     "backup": "Write the whole database into one file, while it is written to; verify such a file.",
     "restore": "Put a backup back in the place of the database.",
+    "service": "Have systemd run the daemon.",
     "doctor": "Check home, database, inboxes, disk and port.",
 }
 """Name and one line of help of every command; the module is `quartermaster.cli.<name>`."""
