@@ -10,7 +10,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
+from quartermaster import __version__
 from quartermaster.core.assessment import Assessment, Assessor, Row
+from quartermaster.core.capsule import Capsule, Head
 from quartermaster.core.catalogue import PACKAGE
 from quartermaster.core.comparison import Divergence, Profile, compare, first_divergence
 from quartermaster.core.difference import Difference, difference
@@ -41,6 +43,7 @@ from quartermaster.core.run import (
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Policy, Trial
 from quartermaster.errors import NotFound, RunFailed, StorageBusy, UsageError
+from quartermaster.freezing import ENTRIES_LIMIT, Side, baseline_side, freeze_missions
 from quartermaster.history import read_histories
 from quartermaster.sets import read_trials
 from quartermaster.store import missions, runs, trajectory
@@ -111,6 +114,47 @@ def replay_mission(
         connection, workspace, mission_id, seed, check=check, prices=prices, check_costs=True
     )
     return replay_report(assessment, run_id=run_id, mission_id=mission_id, prices=edition_of(prices))
+
+
+class Terms(NamedTuple):
+    """What a verdict is given under."""
+
+    profile: Profile
+    prices: OwnPrices
+    check: Check
+
+    def head(self) -> Head:
+        """The head of a capsule that is made for a verdict."""
+        from quartermaster.core.frozen import head_of  # noqa: PLC0415 - only a verdict takes its rules
+
+        return head_of(__version__, self.profile, edition_of(self.prices))
+
+
+def judge_missions(
+    connection: Connection, workspace: int, run_id: str, sides: tuple[Side, Side], terms: Terms
+) -> RegressionReport:
+    """The report of one mission against one, each in a capsule; a breach is held against the history."""
+    from quartermaster.core.frozen import judge_pair, mission_for  # noqa: PLC0415 - only a verdict takes its rules
+
+    baseline, candidate = (side.capsule for side in sides)
+    judge = partial(
+        judge_pair,
+        mission_for(baseline, candidate.missions[0].facts),
+        candidate,
+        terms.profile,
+        run_id=run_id,
+        made_by=__version__,
+    )
+    report = judge()
+    if not any(metric in RISING for metric in report.regressed_metrics):
+        return report
+
+    def assess(mission: Mission) -> Assessment:
+        place = Place(connection, workspace, mission.mission_id)
+        return assess_mission(*place, _DRIFT_SEED, check=terms.check, prices=terms.prices)
+
+    compared = (report.baseline.mission_id, report.candidate.mission_id)
+    return judge(histories=read_histories(connection, workspace, *compared, assess))
 
 
 class Place(NamedTuple):
@@ -278,40 +322,88 @@ def _evaluate(
             prices=prices,
         )
         return _completed_replay(report)
-    if (
-        run.kind == REGRESSION
-        and run.baseline_mission_id is not None
-        and run.candidate_mission_id is not None
-    ):
-        return _completed_regression(
-            compare_missions(
-                Place(connection, run.workspace, run.baseline_mission_id),
-                Place(connection, run.workspace, run.candidate_mission_id),
-                run.asked.thresholds or profile,
-                run_id=run.run_id,
-                check=check,
-                prices=prices,
-            )
-        )
-    asked = run.asked
-    if run.kind == COMPARISON and asked.baseline is not None and asked.candidate is not None:
-        price = PriceBook(prices)
-
-        def side(selection: Selection) -> tuple[Trial, ...]:
-            return read_trials(connection, run.workspace, selection, price=price, check=check)
-
-        policy = Policy(profile=asked.thresholds or profile)
-        return _completed_comparison(
-            compare_trials(
-                side(asked.baseline),
-                side(asked.candidate),
-                policy,
-                run_id=run.run_id,
-                seed=run.seed,
-                prices=prices,
-            )
-        )
+    terms = Terms(run.asked.thresholds or profile, prices, check)
+    if run.kind == REGRESSION and run.candidate_mission_id is not None:
+        return _evaluate_pair(connection, run, run.candidate_mission_id, terms)
+    if run.kind == COMPARISON and run.asked.baseline is not None and run.asked.candidate is not None:
+        return _evaluate_sets(connection, run, run.asked.baseline, run.asked.candidate, terms)
     raise RunFailed(f"a run of kind {run.kind!r} cannot be evaluated by this version")
+
+
+def _evaluate_pair(connection: Connection, run: Run, candidate_id: str, terms: Terms) -> Completed:
+    chosen = run.asked.baseline or Selection(mission_ids=(run.baseline_mission_id or "",))
+    sides = _sides(connection, run.workspace, chosen, Selection(mission_ids=(candidate_id,)), terms)
+    if sides is not None:
+        report = judge_missions(connection, run.workspace, run.run_id, sides, terms)
+        return _completed_regression(report, sides)
+    report = compare_missions(
+        Place(connection, run.workspace, chosen.mission_ids[0]),
+        Place(connection, run.workspace, candidate_id),
+        terms.profile,
+        run_id=run.run_id,
+        check=terms.check,
+        prices=terms.prices,
+    )
+    return _completed_regression(report, ())
+
+
+def _evaluate_sets(
+    connection: Connection, run: Run, baseline: Selection, candidate: Selection, terms: Terms
+) -> Completed:
+    sides = _sides(connection, run.workspace, baseline, candidate, terms)
+    if sides is not None:
+        before, after = (side.capsule for side in sides)
+        report = judge_sets_of(before, after, terms.profile, run_id=run.run_id, seed=run.seed)
+        return _completed_comparison(report, sides)
+    price = PriceBook(terms.prices)
+    before_trials, after_trials = (
+        read_trials(connection, run.workspace, selection, price=price, check=terms.check)
+        for selection in (baseline, candidate)
+    )
+    report = compare_trials(
+        before_trials,
+        after_trials,
+        Policy(profile=terms.profile),
+        run_id=run.run_id,
+        seed=run.seed,
+        prices=terms.prices,
+    )
+    return _completed_comparison(report, ())
+
+
+def judge_sets_of(
+    baseline: Capsule, candidate: Capsule, profile: Profile, *, run_id: str, seed: int = 0
+) -> ComparisonReport:
+    """The report of two capsules as sets."""
+    from quartermaster.core.frozen import judge_sets  # noqa: PLC0415 - only a verdict takes its rules
+
+    return judge_sets(baseline, candidate, profile, run_id=run_id, made_by=__version__, seed=seed)
+
+
+def _sides(
+    connection: Connection, workspace: int, baseline: Selection, candidate: Selection, terms: Terms
+) -> tuple[Side, Side] | None:
+    """Both sides frozen; None where one is too large to be kept with the verdict."""
+    limit = ENTRIES_LIMIT if baseline.baseline is None and candidate.baseline is None else None
+    price = PriceBook(terms.prices)
+    found = []
+    for selection in (baseline, candidate):
+        if selection.baseline is not None:
+            found.append(baseline_side(connection, workspace, selection.baseline))
+            continue
+        side = freeze_missions(
+            connection,
+            workspace,
+            selection,
+            terms.head(),
+            price=price,
+            check=terms.check,
+            entries_limit=limit,
+        )
+        if side is None:
+            return None
+        found.append(side)
+    return found[0], found[1]
 
 
 def _completed_replay(report: ReplayReport) -> Completed:
@@ -326,7 +418,7 @@ def _completed_replay(report: ReplayReport) -> Completed:
     )
 
 
-def _completed_regression(report: RegressionReport) -> Completed:
+def _completed_regression(report: RegressionReport, kept: Sequence[Side]) -> Completed:
     sides = (("baseline", report.baseline), ("candidate", report.candidate))
     measured = (
         _measured(metric, mission.mission_id, side) for side, mission in sides for metric in mission.metrics
@@ -336,17 +428,19 @@ def _completed_regression(report: RegressionReport) -> Completed:
         report=msgspec.Raw(msgspec.json.encode(report)),
         measured=tuple(measured),
         regressed_metrics=report.regressed_metrics,
+        capsules=tuple(side.sealed for side in kept),
         total_tokens=int(_known(report.candidate.metrics, "total_tokens")),
         total_cost_usd=float(_known(report.candidate.metrics, "total_cost_usd")),
     )
 
 
-def _completed_comparison(report: ComparisonReport) -> Completed:
+def _completed_comparison(report: ComparisonReport, kept: Sequence[Side]) -> Completed:
     return Completed(
         result=report.result,
         report=msgspec.Raw(msgspec.json.encode(report)),
         measured=(),
         regressed_metrics=report.regressed_metrics,
+        capsules=tuple(side.sealed for side in kept),
         total_tokens=0,
         total_cost_usd=0.0,
     )

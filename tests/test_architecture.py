@@ -17,9 +17,21 @@ LEVELS = (
     {"errors", "pulse"},
     {"core"},
     {"adapters", "store"},
-    {"evaluate", "history", "home", "inbox", "ingest", "jobs", "recording", "sets", "telemetry", "worker"},
+    {
+        "evaluate",
+        "freezing",
+        "history",
+        "home",
+        "inbox",
+        "ingest",
+        "jobs",
+        "recording",
+        "sets",
+        "telemetry",
+        "worker",
+    },
     {"api", "web"},
-    {"__main__", "cli", "config", "daemon", "logs", "server", "service_manager"},
+    {"__main__", "cli", "config", "daemon", "listeners", "logs", "server", "service_manager"},
 )
 """A room imports from the levels before its own. Rooms of the levels in CLOSED do not import each other."""
 CLOSED = (2, 4)

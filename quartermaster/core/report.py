@@ -14,7 +14,7 @@ from quartermaster.core.comparison import Comparison, Delta, Drift, Profile, Ste
 from quartermaster.core.difference import Difference
 from quartermaster.core.journal import format_instant
 from quartermaster.core.metrics import Metric
-from quartermaster.core.noise import Evidence
+from quartermaster.core.noise import Evidence, History
 from quartermaster.core.set_report import line_of, set_lines
 from quartermaster.core.set_verdicts import SetComparison, SetVerdict
 from quartermaster.core.trajectory import PICODOLLARS
@@ -56,6 +56,20 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verdict can be computed again from: the digests of the capsules of both sides, the rules and
+    prices it was given under, and the earlier runs that a breach was held against."""
+
+    made_by: str
+    rules_of_pairs: int
+    rules_of_sets: int
+    baseline: str
+    candidate: str
+    baseline_prices: str
+    candidate_prices: str
+    histories: dict[str, History] = {}
+
+
 class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = SCHEMA
     kind: Literal["regression"] = "regression"
@@ -78,6 +92,7 @@ class RegressionReport(msgspec.Struct, frozen=True, kw_only=True):
     candidate: MissionReport
     prices: str | None = None
     notes: tuple[str, ...]
+    provenance: Provenance | None = None
 
     @property
     def continued(self) -> bool:
@@ -116,6 +131,7 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     comparison: SetComparison
     prices: str | None = None
     notes: tuple[str, ...]
+    provenance: Provenance | None = None
 
 
 Report = ReplayReport | RegressionReport | ComparisonReport | PairsReport

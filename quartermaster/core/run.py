@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quartermaster.core.capsule import Sealed
 from quartermaster.core.comparison import Profile
 from quartermaster.core.journal import format_instant, minted_id
 from quartermaster.core.selection import Selection
@@ -90,7 +91,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True, tag="completed"):
-    """An evaluation that has a result. `report` is JSON; unknown totals are 0 here and None in the report."""
+    """An evaluation that has a result. `report` is JSON; unknown totals are 0 here and None in the report.
+
+    `capsules` hold what the report rests on, as far as it is to be kept.
+    """
 
     result: str
     report: msgspec.Raw
@@ -99,6 +103,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True, tag="completed"):
     total_cost_usd: float
     signature: str | None = None
     regressed_metrics: tuple[str, ...] = ()
+    capsules: tuple[Sealed, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):

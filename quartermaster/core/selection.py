@@ -1,4 +1,4 @@
-"""Which missions make one side of a comparison: named one by one, or found by what is known of them."""
+"""Which missions make one side of a comparison: named one by one, found by what is known, or frozen."""
 
 from typing import Any, Final
 
@@ -18,9 +18,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     """Missions by id, or those that match every field that is given.
 
     `since` and `until` are RFC 3339 times; a mission counts where it was at work between them. `labels`
-    are values that a mission's labels must have. An empty selection would be everything: it is refused.
+    are values that a mission's labels must have. `baseline` names a frozen one instead. An empty selection
+    would be everything: it is refused.
     """
 
+    baseline: str | None = None
     mission_ids: tuple[str, ...] = ()
     task: str | None = None
     variant: str | None = None
@@ -52,6 +54,12 @@ def selection_of(document: Any, side: str) -> Selection:
 
 def _check(selection: Selection, side: str) -> None:
     named = [name for name in (*_TEXTS, *_TIMES) if getattr(selection, name)]
+    if selection.baseline is not None:
+        if selection != Selection(baseline=selection.baseline):
+            raise UsageError(f"{side}: name a baseline or missions, not both")
+        if not selection.baseline:
+            raise UsageError(f"{side}: the name of the baseline is empty")
+        return
     if selection.by_ids and (named or selection.labels):
         raise UsageError(f"{side}: name missions by mission_ids or describe them, not both")
     if not (selection.by_ids or named or selection.labels):

@@ -162,6 +162,27 @@ create table block (
     primary key (mission, first_sequence)
 ) strict, without rowid;
 
+-- What shows that raw entries are those that came: see store.chain. A link of kind 1 is a checkpoint.
+create table chain_link (
+    workspace integer not null,
+    number integer not null,
+    kind integer not null,
+    mission integer not null,
+    first_sequence integer not null,
+    entries integer not null,
+    checksums blob,                     -- CRC-32 of each raw entry; null: retention took them away
+    digest blob not null,
+    link blob not null,
+    primary key (workspace, number)
+) strict, without rowid;
+create index chain_link_by_mission on chain_link (mission, first_sequence);
+
+create table chain_head (
+    workspace integer primary key,
+    number integer not null,
+    link blob not null
+) strict;
+
 -- Which mission an assignment or trace belongs to, and the entries that wait to learn theirs.
 create table link (
     workspace integer not null,
@@ -202,6 +223,24 @@ create index shape_by_kinds on shape (kinds);
 create index shape_by_tools on shape (tools);
 create index shape_by_arguments on shape (arguments);
 create index shape_by_outcomes on shape (outcomes);
+
+-- What was found out about missions alone, as they were at a revision, by the rules of then.
+create table examination (
+    mission integer primary key references mission on delete cascade,
+    revision integer not null,
+    rules integer not null,             -- digest of the versions of all rules and of the price lists
+    high integer,                       -- findings by severity; null: too large to be examined
+    warn integer,
+    info integer,
+    data blob not null                  -- zstd of JSON: of core.examination
+) strict;
+
+create table failure_mode (
+    name text not null,
+    mission integer not null references examination on delete cascade,
+    primary key (name, mission)
+) strict, without rowid;
+create index failure_mode_by_mission on failure_mode (mission);
 
 -- How long a workspace keeps its missions; null: as the settings say, 0: without limit.
 create table retention (
@@ -332,6 +371,28 @@ create index eval_run_queue on eval_run (status, id) where status in ('queued', 
 create table eval_report (
     run integer primary key references eval_run,
     report blob not null
+) strict;
+
+-- Missions as they were when something was judged by them, by the SHA-256 of their content.
+create table capsule (
+    workspace integer not null references workspace,
+    digest text not null,
+    data blob not null,                 -- of core.capsule
+    primary key (workspace, digest)
+) strict;
+
+-- Every version of every baseline, never changed: the last one of a name holds.
+create table baseline (
+    id integer primary key,
+    workspace integer not null references workspace,
+    name text not null,
+    version integer not null,
+    digest text not null,
+    missions integer not null,
+    created_at integer not null,
+    created_by text not null,
+    reason text,
+    unique (workspace, name, version)
 ) strict;
 
 create table eval_event (

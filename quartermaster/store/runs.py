@@ -25,7 +25,7 @@ from quartermaster.core.run import (
     ended_entries,
     started_entries,
 )
-from quartermaster.store import journal, missions
+from quartermaster.store import baselines, journal, missions
 from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection, sqlite3
 
@@ -386,6 +386,8 @@ def _store_result(connection: Connection, run: Run, outcome: Completed, now: int
     connection.execute(
         "insert into eval_report (run, report) values (?, ?)", (run.key, bytes(outcome.report))
     )
+    for sealed in outcome.capsules:
+        baselines.keep_capsule(connection, run.workspace, sealed)
     _record_event(connection, run.workspace, run.key, COMPLETED, now)
 
 
