@@ -112,7 +112,9 @@ def _assignment(kind: int, success: bool) -> Callable[[JournalEntry, Payload], S
 
 
 def _command(entry: JournalEntry, payload: Payload) -> Step:
-    tool = _first_text(payload.command, payload.tool, payload.name) or _joined(payload.cmd)
+    tool = payload.command
+    if type(tool) is not str or not tool:
+        tool = _first_text(payload.tool, payload.name) or _joined(payload.cmd)
     kind, pairing = COMMAND, None
     if payload.phase in ("start", "end"):
         kind = COMMAND_START if payload.phase == "start" else COMMAND_END
@@ -123,9 +125,16 @@ def _command(entry: JournalEntry, payload: Payload) -> Step:
         tool,
         None if kind == COMMAND_START else _command_success(payload),
         entry.severity,
-        duration_ms=_first_integer(payload.elapsed_ms, payload.duration_ms),
-        pairing=pairing,
-        arguments=None if payload.arguments is None else argument_template(payload.arguments),
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        _first_integer(payload.elapsed_ms, payload.duration_ms),
+        pairing,
+        None,
+        None if payload.arguments is None else argument_template(payload.arguments),
     )
 
 
@@ -196,16 +205,24 @@ def _recorded_cost(payload: Payload) -> int | None:
 
 
 def _terms(payload: Payload) -> str | None:
-    provider, tier, billing = (
-        _term(value) for value in (payload.provider, payload.service_tier, payload.billing_mode)
+    provider, tier, billing = payload.provider, payload.service_tier, payload.billing_mode
+    return _terms_text(
+        provider if type(provider) is str else "",
+        tier if type(tier) is str else "",
+        billing if type(billing) is str else "",
     )
+
+
+@lru_cache(maxsize=1024)
+def _terms_text(provider: str, tier: str, billing: str) -> str | None:
+    provider, tier, billing = _term(provider), _term(tier), _term(billing)
     tier = "" if tier in _USUAL_TIERS else tier
     billing = billing if billing in _UNBILLED else ""
     return f"{provider};{tier};{billing}".rstrip(";") or None
 
 
-def _term(value: Any) -> str:
-    return value[:_TERM_LIMIT].replace(";", " ").strip() if type(value) is str else ""
+def _term(text: str) -> str:
+    return text[:_TERM_LIMIT].replace(";", " ").strip()
 
 
 @lru_cache(maxsize=1024)
@@ -311,7 +328,7 @@ def _joined(command: Any) -> str | None:
 def _first_integer(*values: Any) -> int | None:
     """The first value that is a number, its fraction cut; booleans and texts are no numbers."""
     for value in values:
-        if type(value) is int or type(value) is float:
+        if value is not None and (type(value) is int or type(value) is float):
             return int(value) if -_INTEGER_LIMIT < value < _INTEGER_LIMIT else None
     return None
 
