@@ -5,6 +5,7 @@ document is cut off or one piece is not readable, the pieces around it are still
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -105,8 +106,12 @@ def element_names(data: bytes, array: int, count: int = 3) -> Iterator[set[bytes
         yield {member.name for member in json.members(data, span.start)}
 
 
-def members_by_name(head: bytes) -> dict[bytes, int]:
-    """Where the value of each member begins, of a document that begins as an object; empty for others."""
+@lru_cache(maxsize=1)
+def members_by_name(head: bytes) -> Mapping[bytes, int]:
+    """Where the value of each member begins, of a document that begins as an object; empty for others.
+
+    The last answer is kept: every format asks the same of the same head.
+    """
     start = json.start_of(head)
     if head[start : start + 1] != b"{":
         return {}
