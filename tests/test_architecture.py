@@ -19,6 +19,8 @@ LEVELS = (
     {"adapters", "store"},
     {
         "evaluate",
+        "examine",
+        "examiner",
         "freezing",
         "history",
         "home",

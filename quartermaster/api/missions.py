@@ -1,5 +1,7 @@
 """Missions over HTTP: list, read, walk."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -14,9 +16,12 @@ from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integ
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import not_found
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
-from quartermaster.store import missions, sources, trajectory
+from quartermaster.errors import StorageError
+from quartermaster.examiner import look_at, rules_of
+from quartermaster.store import examinations, missions, sources, trajectory
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
+from quartermaster.store.examinations import Examined
 
 DEFAULT_LIMIT: Final = 100
 STEP_LIMIT: Final = 1_000
@@ -37,7 +42,11 @@ class MissionList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MissionDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One mission; beside these fields everything that a list shows."""
+    """One mission; beside these fields everything that a list shows.
+
+    `metrics` and `failure_modes` are those of the contract. `catalogue`, `failures` (of the detectors, with
+    their steps), `claims` and `root_cause` come from its words; `unexamined` says why they are missing.
+    """
 
     mission_id: str
     steps: int
@@ -46,6 +55,12 @@ class MissionDetail(msgspec.Struct, frozen=True, kw_only=True):
     signatures: dict[str, str]
     metrics: list[dict[str, Any]]
     failure_modes: list[dict[str, Any]]
+    unexamined: str | None
+    catalogue: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
+    failure_counts: dict[str, int]
+    claims: list[dict[str, Any]]
+    root_cause: dict[str, Any] | None
     outcomes: list[dict[str, Any]]
     sources: list[dict[str, Any]]
 
@@ -64,7 +79,7 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True):
     opt={"role": Role.VIEWER},
     operation_class=operation(
         query={
-            **dict.fromkeys(("q", "task", "variant", "outcome", "format"), TEXT),
+            **dict.fromkeys(("q", "task", "variant", "outcome", "format", "failure_mode"), TEXT),
             "since": TIME,
             "until": TIME,
             "cursor": CURSOR,
@@ -83,18 +98,24 @@ async def list_missions(request: Call) -> Answer:
         variant=query.text("variant"),
         outcome=query.choice("outcome", _OUTCOMES),
         format=query.text("format"),
+        failure_mode=query.text("failure_mode"),
         since=query.instant("since"),
         until=query.instant("until"),
         cursor=query.text("cursor"),
         limit=query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_LIMIT),
     )
     workspace = request.auth.workspace
-    page = await services_of(request).database.read(
-        lambda connection: missions.list_missions(connection, workspace, filters)
-    )
+    services = services_of(request)
+    rules = rules_of(services.prices)
+
+    def look_up(connection: Connection) -> tuple[missions.MissionPage, Mapping[int, dict[str, int]]]:
+        page = missions.list_missions(connection, workspace, filters)
+        return page, examinations.counts(connection, page.rows, rules)
+
+    page, findings = await services.database.read(look_up)
     return answer(
         MissionList(
-            rows=[mission_row(mission) for mission in page.rows],
+            rows=[mission_row(mission, findings.get(mission.key)) for mission in page.rows],
             count=len(page.rows),
             limit=filters.limit,
             next_cursor=page.next_cursor or msgspec.UNSET,
@@ -110,27 +131,35 @@ async def list_missions(request: Call) -> Answer:
     tags=["missions"],
 )
 async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
-    """One mission judged alone: metrics, failure modes with their steps, signatures, and its sources."""
+    """One mission judged alone: metrics, failures with their steps, claims, root cause, and its sources."""
     workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
-    prices = services_of(request).prices
+    services = services_of(request)
+    prices = services.prices
 
-    def look_up(connection: Connection) -> dict[str, Any] | None:
+    def look_up(connection: Connection) -> tuple[dict[str, Any], Examined | None] | None:
         mission = missions.find_mission(connection, workspace, wanted)
         if mission is None:
             return None
         assessment = evaluate.assess_mission(
             connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check, prices=prices
         )
-        return mission_detail(
+        seen = look_at(connection, mission, assessment, prices)
+        detail = mission_detail(
             mission,
             assessment,
+            seen.examination,
             outcomes=missions.outcomes_of(connection, mission.key),
             sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
         )
+        return detail, seen.fresh
 
-    detail = await services_of(request).database.read(look_up, seconds=_ASSESSMENT_SECONDS)
-    if detail is None:
+    found = await services.database.read(look_up, seconds=_ASSESSMENT_SECONDS)
+    if found is None:
         raise not_found("mission")
+    detail, fresh = found
+    if fresh is not None:
+        with suppress(StorageError):  # a disk that is full is no reason not to show what was found
+            await services.database.write(lambda connection: examinations.keep(connection, [fresh]))
     return answer(detail)
 
 

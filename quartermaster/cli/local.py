@@ -4,6 +4,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,13 +24,15 @@ from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
 from quartermaster.core.selection import selection_of
 from quartermaster.core.trends import trends_of
-from quartermaster.errors import HomeLocked, NotFound, Rejected, UsageError
+from quartermaster.errors import HomeLocked, NotFound, Rejected, StorageError, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
+from quartermaster.examiner import look_at, rules_of
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
-from quartermaster.store import access, journal, missions, runs, similar, sources
+from quartermaster.store import access, examinations, journal, missions, runs, similar, sources
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database
+from quartermaster.store.examinations import Examined
 from quartermaster.store.journal import JournalFilter
 from quartermaster.store.missions import Mission, MissionFilter
 from quartermaster.store.runs import RunFilter
@@ -69,26 +72,41 @@ class Local:
 
     def missions(self, filters: Row, limit: int) -> Iterator[Row]:
         chosen = MissionFilter(**_with_instants(filters), limit=min(limit, _PAGE))
-        return islice(self._paged(missions.list_missions, chosen, mission_row, "rows"), limit)
+        return islice(self._missions(chosen), limit)
+
+    def _missions(self, chosen: MissionFilter) -> Iterator[Row]:
+        rules = rules_of(own_prices(self._settings))
+        while True:
+            page = self._read(lambda connection: missions.list_missions(connection, self._workspace, chosen))  # noqa: B023
+            findings = self._read(lambda connection: examinations.counts(connection, page.rows, rules))  # noqa: B023
+            yield from (mission_row(mission, findings.get(mission.key)) for mission in page.rows)
+            if page.next_cursor is None:
+                return
+            chosen = msgspec.structs.replace(chosen, cursor=page.next_cursor)
 
     def mission(self, mission_id: str) -> Row:
         prices = own_prices(self._settings)
 
-        def find(connection: Connection) -> Row:
-            mission = missions.find_mission(connection, self._workspace, mission_id)
-            if mission is None:
-                raise NotFound(f"no mission {mission_id!r}")
+        def find(connection: Connection) -> tuple[Row, Examined | None]:
+            mission = self._found(connection, mission_id)
             assessment = assess_mission(
                 connection, self._workspace, mission_id, 0, check=nothing_to_check, prices=prices
             )
-            return mission_detail(
+            seen = look_at(connection, mission, assessment, prices)
+            detail = mission_detail(
                 mission,
                 assessment,
+                seen.examination,
                 outcomes=missions.outcomes_of(connection, mission.key),
                 sources=[_ledger_detail(one) for one in sources.sources_of(connection, mission.key)],
             )
+            return detail, seen.fresh
 
-        return self._read(find)
+        detail, fresh = self._read(find)
+        if fresh is not None:
+            with suppress(StorageError):  # a disk that is full is no reason not to show what was found
+                self._database.write_blocking(lambda connection: examinations.keep(connection, [fresh]))
+        return detail
 
     def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
         price = PriceBook(own_prices(self._settings))

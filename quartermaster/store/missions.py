@@ -55,13 +55,15 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MissionFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list of missions is narrowed to. `q` is looked for in id, title, task and variant."""
+    """What a list of missions is narrowed to. `q` is looked for in id, title, task and variant,
+    `failure_mode` in what was found when it was last examined."""
 
     q: str | None = None
     task: str | None = None
     variant: str | None = None
     outcome: str | None = None
     format: str | None = None
+    failure_mode: str | None = None
     since: int | None = None
     until: int | None = None
     cursor: str | None = None
@@ -233,6 +235,9 @@ def _conditions(filters: MissionFilter) -> tuple[list[str], list[Any]]:
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
+    if filters.failure_mode is not None:
+        conditions.append("id in (select mission from failure_mode where name = ?)")
+        values.append(filters.failure_mode)
     if filters.since is not None:
         conditions.append("ended_at >= ?")
         values.append(filters.since)

@@ -1,0 +1,93 @@
+"""What was found out about missions alone, remembered by revision and by the rules of then."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import zstandard
+
+from quartermaster.core.examination import Examination, detector_names
+from quartermaster.store.database import Connection
+from quartermaster.store.missions import Mission
+
+_decode: Final = msgspec.json.Decoder(Examination).decode
+_encode: Final = msgspec.json.Encoder().encode
+_AT_ONCE: Final = 500
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """An examination of a mission as it was at a revision; `contract` are the contract's failure modes."""
+
+    mission: int
+    revision: int
+    rules: int
+    examination: Examination
+    contract: tuple[str, ...] = ()
+
+
+def find(connection: Connection, mission: Mission, rules: int) -> Examination | None:
+    """What is remembered of a mission as it is now, by the rules of now."""
+    row = connection.execute(
+        "select data from examination where mission = ? and revision = ? and rules = ?",
+        (mission.key, mission.revision, rules),
+    ).fetchone()
+    return None if row is None else _decode(zstandard.ZstdDecompressor().decompress(row[0]))
+
+
+def keep(connection: Connection, examined: Iterable[Examined]) -> None:
+    """Remember examinations; one of a mission that has gone meanwhile is dropped."""
+    compress = zstandard.ZstdCompressor().compress
+    for one in examined:
+        found = one.examination
+        known = None if found.unexamined else [found.severities.get(name, 0) for name in _SEVERITIES]
+        kept = connection.execute(
+            "insert into examination (mission, revision, rules, high, warn, info, data)"
+            " select id, ?, ?, ?, ?, ?, ? from mission where id = ?"
+            " on conflict (mission) do update set revision = excluded.revision, rules = excluded.rules,"
+            " high = excluded.high, warn = excluded.warn, info = excluded.info, data = excluded.data"
+            " returning mission",
+            (one.revision, one.rules, *(known or (None, None, None)), compress(_encode(found)), one.mission),
+        ).fetchone()
+        if kept is None:
+            continue
+        connection.execute("delete from failure_mode where mission = ?", (one.mission,))
+        connection.executemany(
+            "insert into failure_mode (mission, name) values (?, ?)",
+            [(one.mission, name) for name in _names(one)],
+        )
+
+
+_SEVERITIES: Final = ("high", "warn", "info")
+
+
+def _names(one: Examined) -> list[str]:
+    """A failure mode is looked for by the id of its detector, by its name, or by its name in the contract."""
+    names = detector_names()
+    found = one.examination.counts
+    return sorted({*found, *(names[detector] for detector in found if detector in names), *one.contract})
+
+
+def counts(connection: Connection, missions: Sequence[Mission], rules: int) -> Mapping[int, dict[str, int]]:
+    """Findings by severity of those missions that were examined as they are now."""
+    revisions = {mission.key: mission.revision for mission in missions}
+    holes = ", ".join("?" * len(revisions))
+    rows = connection.execute(
+        "select mission, revision, high, warn, info from examination"  # noqa: S608 - question marks
+        f" where rules = ? and high is not null and mission in ({holes})",
+        (rules, *revisions),
+    )
+    return {
+        row[0]: dict(zip(_SEVERITIES, row[2:], strict=True)) for row in rows if row[1] == revisions[row[0]]
+    }
+
+
+def outdated(connection: Connection, rules: int, *, quiet_before: int, limit: int) -> list[tuple[int, str]]:
+    """Workspace and id of missions that have not changed since an instant and are not examined as they are
+    now, by the rules of now; last changed first."""
+    return connection.execute(
+        "select m.workspace, m.mission_id from mission m left join examination e on e.mission = m.id"
+        " where m.mission_id is not null and m.changed_at < ?"
+        " and (e.revision is not m.revision or e.rules is not ?)"
+        " order by m.changed_at desc, m.id desc limit ?",
+        (quiet_before, rules, min(limit, _AT_ONCE)),
+    ).fetchall()
