@@ -1,7 +1,6 @@
 """Who is asking, in which workspace, with which role; and how a browser logs in and out."""
 
 import hashlib
-import html
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -34,8 +33,6 @@ PUBLIC: Final = "public"
 
 SIGNED_IN: Final = "signed in"
 """A route for every valid credential, whatever the workspace."""
-
-HTML: Final = "text/html; charset=utf-8"
 
 _CACHE_SECONDS: Final = 1.0
 _CACHE_LIMIT: Final = 1024
@@ -266,22 +263,6 @@ async def log_in(request: Call) -> Answer:
         raise no_credentials()
     cookie = _cookie(doorkeeper_of(request).cookie, text)
     return Answer(303, headers={"Location": "/", "Set-Cookie": cookie})
-
-
-@get("/", opt={"role": PUBLIC}, include_in_schema=False)
-async def home_page(request: Call) -> Answer:
-    """Says who is signed in and where the API is."""
-    principal = doorkeeper_of(request).principal(fields_of(request.scope))
-    who = "Nobody is signed in: open the link that the start of the server has printed."
-    if principal is not None:
-        places = ", ".join(one.slug for one in principal.memberships)
-        who = f"Signed in as {principal.user_id} in {places}."
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Quartermaster</title>"
-        f"<h1>Quartermaster</h1><p>{html.escape(who)}</p>"
-        "<p>The API is under <code>/api/v1</code>; <a href=/schema>/schema</a> describes it.</p></html>"
-    )
-    return Answer(200, page.encode(), media_type=HTML)
 
 
 def _cookie(name: str, text: str) -> str:

@@ -13,7 +13,19 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 
 from quartermaster import __version__
-from quartermaster.api import access, diff, eval, health, journal, missions, problems, sources, traces, trends
+from quartermaster.api import (
+    access,
+    diff,
+    eval,
+    health,
+    journal,
+    missions,
+    page,
+    problems,
+    sources,
+    traces,
+    trends,
+)
 from quartermaster.api.edge import Edge, accepted_hosts
 from quartermaster.api.idempotency import Keys
 from quartermaster.api.services import Services
@@ -25,7 +37,8 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     access.show_session,
     access.close_session,
     access.log_in,
-    access.home_page,
+    page.show_document,
+    page.show_file,
     eval.queue_replay,
     eval.queue_regression,
     eval.queue_comparison,

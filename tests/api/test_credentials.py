@@ -78,7 +78,6 @@ def test_a_token_is_exchanged_for_a_session_that_ends_when_asked(world: World) -
 
         client.headers.pop("Authorization")
         assert client.get(RUNS).status_code == 200
-        assert "owner" in client.get("/").text
         name, value = next(iter(client.cookies.items()))
         assert client.delete("/api/v1/session").status_code == 204
         client.cookies[name] = value
@@ -104,14 +103,6 @@ def test_a_login_link_works_once(world: World) -> None:
         client.cookies.clear()
         assert client.get("/login", params={"code": code}, follow_redirects=False).status_code == 401
         assert client.get("/login", follow_redirects=False).status_code == 401
-
-
-def test_the_page_shows_names_as_text(world: World) -> None:
-    world.tokens["<b>"] = world.member("<script>alert(1)</script>", access.Role.VIEWER, world.crew)
-    with world.client("<b>") as client:
-        page = client.get("/").text
-    assert "&lt;script&gt;" in page
-    assert "<script" not in page
 
 
 def test_the_cookie_of_another_instance_means_nothing_here(world: World) -> None:
