@@ -15,7 +15,7 @@ from quartermaster.cli.target import Row, Target, find_mission_id
 @target_options()
 @output.format_option
 def command(target: Target, mission: str, form: str) -> None:
-    """Show MISSION (id, unique prefix or latest): its facts, metrics, failure modes and sources."""
+    """Show MISSION (id, unique prefix or latest): facts, metrics, failures, claims, root cause, sources."""
     shown = target.mission(find_mission_id(target, mission))
     output.print_document(form, shown, lambda: "\n".join(_lines(form, shown)))
 
@@ -27,7 +27,70 @@ def _value(row: Row) -> object:
     return "cannot be said" if value is None else value
 
 
-_LISTS = ("metrics", "failure_modes", "signatures", "sources", "outcomes")
+def _coverage(row: Row) -> str:
+    return f"{row['known']:,} of {row['of']:,}"
+
+
+def _with_parts(row: Row) -> str:
+    """The value, and behind it what it is made of."""
+    known = {name: part["value"] for name, part in row["parts"].items() if part["value"] is not None}
+    parts = ", ".join(f"{name} {output.text(value)}" for name, value in known.items())
+    return output.text(row["value"]) + (f" ({parts})" if parts else "")
+
+
+def _steps(row: Row) -> str:
+    """Events by their places in the mission, and how many there are."""
+    if row["count"] == 1:
+        return str(row["first"])
+    return f"{row['first']} to {row['last']} ({row['count']:,})"
+
+
+def _waste(row: Row) -> str:
+    wasted = row["wasted"]
+    told = [f"{wasted['steps']:,} steps"] if wasted["steps"] else []
+    if told and wasted["cost_usd"] is not None:
+        told.append(f"{output.text(wasted['cost_usd'])} USD")
+    return ", ".join(told)
+
+
+_LISTS = (
+    "metrics",
+    "failure_modes",
+    "signatures",
+    "sources",
+    "outcomes",
+    "catalogue",
+    "failures",
+    "failure_counts",
+    "claims",
+    "root_cause",
+)
+_CATALOGUE = (
+    output.field("METRIC", "id"),
+    output.Column("VALUE", _with_parts, right=True),
+    output.field("UNIT", "unit"),
+    output.Column("KNOWN", _coverage, right=True),
+    output.field("OVER", "population"),
+    output.field("FROM", "provenance"),
+    output.field("REASON", "reason"),
+)
+_FAILURES = (
+    output.field("FAILURE", "name"),
+    output.field("ID", "detector"),
+    output.field("SEVERITY", "severity"),
+    output.field("SURE", "confidence"),
+    output.Column("EVENTS", _steps, right=True),
+    output.field("AGENT", "agent"),
+    output.Column("WASTED", _waste),
+    output.field("REASON", "reason"),
+)
+_CLAIMS = (
+    output.field("CLAIM", "subject"),
+    output.field("KIND", "kind"),
+    output.field("VERDICT", "verdict"),
+    output.field("EVENT", "position", right=True),
+    output.field("REASON", "reason"),
+)
 _METRICS = (
     output.field("METRIC", "name"),
     output.Column("VALUE", _value, right=True),
@@ -48,9 +111,31 @@ def _lines(form: str, shown: Row) -> Iterator[str]:
     if shown["failure_modes"]:
         yield ""
         yield output.table(form, shown["failure_modes"], _FINDINGS)
+    yield from _examination(form, shown)
     digests = [{"level": level, "digest": digest} for level, digest in shown["signatures"].items()]
     yield ""
     yield output.table(form, digests, _SIGNATURES)
     if shown["sources"]:
         yield ""
         yield output.table(form, shown["sources"], ledger_columns(shown["sources"]))
+
+
+def _examination(form: str, shown: Row) -> Iterator[str]:
+    said = [metric for metric in shown["catalogue"] if metric["value"] is not None]
+    unsaid = [metric["id"] for metric in shown["catalogue"] if metric["value"] is None]
+    if said:
+        yield ""
+        yield output.table(form, said, _CATALOGUE)
+    if unsaid:
+        yield ""
+        yield f"cannot be said (--format json says why): {', '.join(unsaid)}"
+    for name, columns in (("failures", _FAILURES), ("claims", _CLAIMS)):
+        if shown[name]:
+            yield ""
+            yield output.table(form, shown[name], columns)
+    cause = shown["root_cause"]
+    if cause is not None and cause["position"] is not None:
+        agent = f" by {output.text(cause['agent'])}" if cause["agent"] else ""
+        sure = "" if cause["measured"] else "; a guess by the order of things"
+        yield ""
+        yield f"went wrong first: event {cause['position']}{agent}: {output.text(cause['reason'])}{sure}"
