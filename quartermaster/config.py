@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quartermaster.api.proxies import Proxies
 from quartermaster.core.comparison import Profile
 from quartermaster.core.pricing import OwnPrices, own_prices_of
 from quartermaster.core.secrets import Masker
@@ -48,6 +49,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     behind_proxy: bool
+    tls_cert: Path | None
+    tls_key: Path | None
+    socket: Path | None
+    socket_mode: str
     log_format: str
     inbox: tuple[Inbox, ...]
     eval_deadline_seconds: float
@@ -63,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingest_secret_patterns: tuple[str, ...]
     http_body_limit_bytes: int
     http_allowed_hosts: tuple[str, ...]
+    http_trusted_proxies: tuple[str, ...]
     storage_low_water_bytes: int
     storage_ballast_bytes: int
     retention_days: int
@@ -167,6 +173,12 @@ def _accept_inbox(item: Any) -> Inbox:
     return Inbox(Path(path), workspace, _accept_boolean(item.get("mask_secrets", True)))
 
 
+def _accept_proxies(value: Any) -> tuple[str, ...]:
+    texts = _accept_texts(value)
+    Proxies(texts)
+    return texts
+
+
 def _parse_texts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
@@ -179,6 +191,7 @@ _BOOLEAN: Final = Kind("true or false", _accept_boolean, _parse_boolean)
 _TEXT: Final = Kind("a text", _accept_text, str)
 _PATH: Final = Kind("the path of a file", _accept_path, str)
 _TEXTS: Final = Kind("a list of texts", _accept_texts, _parse_texts)
+_PROXIES: Final = Kind("a list of IP addresses, networks or `unix`", _accept_proxies, _parse_texts)
 _INBOXES: Final = Kind(
     "a list of tables with `path` and, if wanted, `workspace` and `mask_secrets`",
     _accept_inboxes,
@@ -191,6 +204,10 @@ SETTINGS: Final = (
     Setting("host", "127.0.0.1", _TEXT, "address the daemon listens on"),
     Setting("port", 7117, _integer(0, 65535), "its port; 0 takes a free one"),
     Setting("behind_proxy", False, _BOOLEAN, "allows a host that other machines reach: TLS ends before us"),
+    Setting("tls_cert", None, _PATH, "certificate in PEM, its chain behind it; the daemon then speaks TLS"),
+    Setting("tls_key", None, _PATH, "its key in PEM, without a password"),
+    Setting("socket", None, _PATH, "Unix socket to listen on instead of an address"),
+    Setting("socket_mode", "0600", _words("0600", "0660"), "0660: the group of that socket may connect too"),
     Setting(
         "log_format", "auto", _words("auto", "console", "json"), "auto: console on a terminal, else json"
     ),
@@ -233,6 +250,12 @@ SETTINGS: Final = (
         "a larger request body is refused",
     ),
     Setting("http.allowed_hosts", (), _TEXTS, "further `Host` headers to accept, such as a proxy's name"),
+    Setting(
+        "http.trusted_proxies",
+        (),
+        _PROXIES,
+        "addresses or networks of proxies whose `X-Forwarded-For` counts; `unix`: whoever uses the socket",
+    ),
     Setting(
         "storage.low_water_bytes",
         512 * _MEBIBYTE,

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ import anyio.to_thread
 import structlog
 from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
-from litestar import Litestar
 
 from quartermaster import __version__, logs
 from quartermaster.api.application import make_application
+from quartermaster.api.proxies import Proxies
 from quartermaster.api.services import Services
 from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
@@ -30,7 +30,8 @@ from quartermaster.errors import QuartermasterError, StorageBusy, StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
-from quartermaster.server import Server, bind, url_of
+from quartermaster.listeners import bind, bind_unix, is_loopback, is_unix, passed_on, tls_context, url_of
+from quartermaster.server import Server
 from quartermaster.service_manager import Part, ServiceManager, take_service_manager
 from quartermaster.store import access, retention
 from quartermaster.store.access import Workspace
@@ -70,7 +71,9 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
     home.create()
     async with AsyncExitStack() as stack:
         stack.enter_context(hold(home, DAEMON))
-        listener = stack.enter_context(bind(settings.host, settings.port, behind_proxy=settings.behind_proxy))
+        tls = tls_context(settings.tls_cert, settings.tls_key)
+        listener = stack.enter_context(_listener(settings, guarded=settings.behind_proxy or tls is not None))
+        url = url_of(listener, secure=tls is not None)
         manager.tell("STATUS=opening the database", f"EXTEND_TIMEOUT_USEC={_OPENING_SECONDS * 10**6}")
         opened = open_home(home, create=True, low_water_bytes=settings.storage_low_water_bytes)
         database = stack.enter_context(opened.database)
@@ -85,7 +88,9 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         await tasks.start(keep_running, "ingester", ingester.run, health)
         rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
         await tasks.start(keep_running, "retention", rounds, health)
-        host, port = listener.getsockname()[:2]
+        host, port = ("localhost", 80) if is_unix(listener) else listener.getsockname()[:2]
+        _warn_of_unknown_names(listener, settings)
+        proxies = Proxies(settings.http_trusted_proxies)
         services = Services(
             database=database,
             supervisor=supervisor,
@@ -97,15 +102,17 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             port=port,
             prices=prices,
             allowed_hosts=settings.http_allowed_hosts,
+            proxies=proxies,
             body_limit_bytes=settings.http_body_limit_bytes,
             masker=masker_of(settings),
         )
-        await stack.enter_async_context(_http(tasks, make_application(services), listener))
-        stack.enter_context(_announced(home, url_of(listener)))
-        if opened.token is not None:
-            await _print_login(database, url_of(listener), opened.token)
+        server = Server(make_application(services), tls=tls, is_proxy=proxies.trusts)
+        await stack.enter_async_context(_http(tasks, server, listener))
+        stack.enter_context(_announced(home, url))
+        if opened.token is not None and not is_unix(listener):
+            await _print_login(database, url, opened.token)
         tasks.start_soon(manager.feed_watchdog, _parts(database, ingester, supervisor))
-        manager.tell("READY=1", f"STATUS=listening on {url_of(listener)}")
+        manager.tell("READY=1", f"STATUS=listening on {url}")
         gc.freeze()
         gc.enable()
         await stop.wait()
@@ -126,6 +133,24 @@ def _parts(database: Database, ingester: Ingester, supervisor: Supervisor) -> tu
         Part("writer", database.pulse, _WRITER_SECONDS),
         Part("supervisor", supervisor.pulse, _SUPERVISOR_SECONDS),
         Part("ingester", ingester.pulse, _INGESTER_SECONDS),
+    )
+
+
+def _listener(settings: Settings, *, guarded: bool) -> AbstractContextManager[socket.socket]:
+    passed = passed_on(os.environ, guarded=guarded)
+    if passed is not None:
+        return passed
+    if settings.socket is not None:
+        return bind_unix(settings.socket, settings.socket_mode)
+    return bind(settings.host, settings.port, guarded=guarded)
+
+
+def _warn_of_unknown_names(listener: socket.socket, settings: Settings) -> None:
+    if is_unix(listener) or settings.http_allowed_hosts or is_loopback(str(listener.getsockname()[0])):
+        return
+    _log.warning(
+        "requests that call this server by a name of its own will be refused",
+        advice="list its names, with their port, in http.allowed_hosts",
     )
 
 
@@ -324,10 +349,7 @@ async def _listen_for_signals(stop: anyio.Event, everything: CancelScope) -> Non
 
 
 @asynccontextmanager
-async def _http(
-    tasks: TaskGroup, application: Litestar, listener: socket.socket
-) -> AsyncGenerator[None, None]:
-    server = Server(application)
+async def _http(tasks: TaskGroup, server: Server, listener: socket.socket) -> AsyncGenerator[None, None]:
     ended = anyio.Event()
 
     async def serve(*, task_status: TaskStatus[None]) -> None:

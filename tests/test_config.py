@@ -65,7 +65,9 @@ def test_every_setting_can_be_given_by_its_variable(place: Path, tmp_path: Path)
         "behind_proxy": "true",
         "log_format": "json",
         "inbox": str(tmp_path / "recordings"),
+        "socket_mode": "0660",
         "http.allowed_hosts": "a.example:443, b.example",
+        "http.trusted_proxies": "10.0.0.0/8, unix",
         "ingest.mask_secrets": "false",
     }
     environment = {setting.variable: texts.get(setting.key, "1") for setting in SETTINGS}

@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 from running import Daemon
 
 from quartermaster import daemon as daemon_module
-from quartermaster import server
+from quartermaster import listeners, server
 from quartermaster.daemon import Health, keep_running
 from quartermaster.store.database import Database
 
@@ -282,7 +282,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _served(use: Callable[[int], bytes]) -> bytes:
     """What a client in a thread gets from a server on a free port."""
-    listener = server.bind("127.0.0.1", 0, behind_proxy=False)
+    listener = listeners.bind("127.0.0.1", 0, guarded=False)
     running = server.Server(_empty)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
@@ -16,13 +16,16 @@ from litestar.datastructures import State
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.documentation import described
 from quartermaster.api.edge import fields_of
+from quartermaster.api.guesses import Guesses
 from quartermaster.api.problems import (
     bad_request,
     no_credentials,
     no_workspace,
     not_a_member,
     role_too_low,
+    too_many_guesses,
 )
+from quartermaster.api.proxies import address_of
 from quartermaster.api.services import Services
 from quartermaster.errors import StorageError
 from quartermaster.store import access
@@ -61,21 +64,23 @@ class Doorkeeper:
         self._database = services.database
         self._now = services.now
         self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._guesses = Guesses()
         instance = hashlib.sha256(str(services.database.path).encode("utf-8", "surrogateescape"))
         # Cookies do not tell ports apart, so two instances on one host need two names.
         self.cookie = f"quartermaster_{instance.hexdigest()[:12]}"
 
-    def principal(self, fields: Mapping[bytes, bytes]) -> Principal | None:
-        """Who sends these header fields; None without valid credentials."""
+    def principal(self, scope: Any) -> Principal | None:
+        """Who sends this request; None without valid credentials. 429 for a client that guesses."""
+        fields = fields_of(scope)
         authorization = fields.get(b"authorization")
         if authorization is not None:
-            return self._remembered(authorization, self._by_token)
+            return self._remembered(authorization, _token_in, self._by_token, scope)
         cookie = fields.get(b"cookie")
-        return None if cookie is None else self._remembered(cookie, self._by_session)
+        return None if cookie is None else self._remembered(cookie, self._session_in, self._by_session, scope)
 
-    def is_valid(self, fields: Mapping[bytes, bytes], workspace: int) -> bool:
+    def is_valid(self, scope: Any, workspace: int) -> bool:
         """Whether the same credentials still open this workspace."""
-        principal = self.principal(fields)
+        principal = self.principal(scope)
         return principal is not None and any(one.workspace == workspace for one in principal.memberships)
 
     async def note_use(self, principal: Principal) -> None:
@@ -87,40 +92,75 @@ class Doorkeeper:
         """Look everybody up again; something has changed."""
         self._known.clear()
 
+    async def redeem(self, code: str, scope: Any, secret: bytes) -> str | None:
+        """The session for a login code; None where it is not valid. 429 for a client that guesses."""
+        key, address = hashlib.sha256(code.encode("utf-8", "surrogateescape")).digest(), address_of(scope)
+        self._refuse_guesses(key, address)
+        session = await self._database.write(
+            lambda connection: access.redeem_login_code(
+                connection, code, now=self._now(), secret_bytes=secret
+            )
+        )
+        if session is None and code:
+            self._guesses.wrong(address, key)
+        return session
+
     def _remembered(
-        self, credentials: bytes, look_up: Callable[[bytes], Principal | None]
+        self,
+        credentials: bytes,
+        read: Callable[[bytes], str | None],
+        look_up: Callable[[str], Principal | None],
+        scope: Any,
     ) -> Principal | None:
         key = hashlib.sha256(credentials).digest()
         moment = time.monotonic()
         known = self._known.get(key)
         if known is not None and moment < known[0]:
             return known[1]
-        principal = look_up(credentials)
+        text = read(credentials)
+        if text is None:
+            return None
+        address = address_of(scope)
+        self._refuse_guesses(key, address)
+        principal = look_up(text)
         if principal is None:
             self._known.pop(key, None)
+            self._guesses.wrong(address, key)
             return None
+        self._guesses.right(key)
         if len(self._known) >= _CACHE_LIMIT:
             self._known.clear()
         self._known[key] = (moment + _CACHE_SECONDS, principal)
         return principal
 
-    def _by_token(self, authorization: bytes) -> Principal | None:
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not token.isascii():
-            return None
-        text = token.strip().decode()
+    def _refuse_guesses(self, key: bytes, address: str) -> None:
+        pause = self._guesses.pause(address, key)
+        if pause:
+            raise too_many_guesses(pause)
+
+    def _by_token(self, text: str) -> Principal | None:
         return self._database.look_up(lambda connection: access.authenticate(connection, text, self._now()))
 
-    def _by_session(self, cookie: bytes) -> Principal | None:
+    def _by_session(self, text: str) -> Principal | None:
+        return self._database.look_up(
+            lambda connection: access.authenticate_session(connection, text, self._now())
+        )
+
+    def _session_in(self, cookie: bytes) -> str | None:
         try:
             found = SimpleCookie(cookie.decode("latin-1")).get(self.cookie)
         except CookieError:
             return None
-        if found is None:
-            return None
-        return self._database.look_up(
-            lambda connection: access.authenticate_session(connection, found.value, self._now())
-        )
+        return None if found is None else found.value
+
+
+def _token_in(authorization: bytes) -> str | None:
+    """The token of a header; None for what is no token, which no database needs to be asked about."""
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not token.isascii():
+        return None
+    text = token.strip().decode()
+    return text if access.token_id_of(text) is not None else None
 
 
 def services_of(request: Any) -> Services:
@@ -145,7 +185,7 @@ async def authorise(request: Call) -> None:
     least = request.route_handler.opt["role"]
     if least is PUBLIC:
         return
-    principal = doorkeeper_of(request).principal(fields_of(request.scope))
+    principal = doorkeeper_of(request).principal(request.scope)
     if principal is None:
         raise no_credentials()
     membership = None if least is SIGNED_IN else _membership(request, principal)
@@ -224,7 +264,7 @@ async def open_session(request: Call) -> Answer:
             secret_bytes=secrets.token_bytes(access.SECRET_BYTES),
         )
     )
-    cookie = _cookie(doorkeeper_of(request).cookie, text)
+    cookie = _cookie(doorkeeper_of(request).cookie, text, request.scope)
     return answer(_whoami(principal), status=201, headers={"Set-Cookie": cookie})
 
 
@@ -253,20 +293,17 @@ async def close_session(request: Call) -> None:
 async def log_in(request: Call) -> Answer:
     """A printed link logs one browser in, once."""
     code = query_of(request).get("code", [""])[0]
-    services = services_of(request)
-    text = await services.database.write(
-        lambda connection: access.redeem_login_code(
-            connection, code, now=services.now(), secret_bytes=secrets.token_bytes(access.SECRET_BYTES)
-        )
-    )
+    doorkeeper = doorkeeper_of(request)
+    text = await doorkeeper.redeem(code, request.scope, secrets.token_bytes(access.SECRET_BYTES))
     if text is None:
         raise no_credentials()
-    cookie = _cookie(doorkeeper_of(request).cookie, text)
+    cookie = _cookie(doorkeeper.cookie, text, request.scope)
     return Answer(303, headers={"Location": "/", "Set-Cookie": cookie})
 
 
-def _cookie(name: str, text: str) -> str:
-    return f"{name}={text}; Path=/; HttpOnly; SameSite=Strict"
+def _cookie(name: str, text: str, scope: Any) -> str:
+    secure = "; Secure" if scope["scheme"] == "https" else ""
+    return f"{name}={text}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 
 def _whoami(principal: Principal) -> Whoami:

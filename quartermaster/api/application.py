@@ -97,7 +97,7 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
     )
     hosts = accepted_hosts(services.host, services.port, services.allowed_hosts)
     # Middleware of the library comes after its routing; the edge is to come before everything.
-    application.asgi_handler = Edge(application.asgi_handler, hosts)
+    application.asgi_handler = Edge(application.asgi_handler, hosts, services.proxies)
     return application
 
 

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 
 from quartermaster.api.answers import Answer
 from quartermaster.api.problems import MEDIA_TYPE, Problem
+from quartermaster.api.proxies import Proxies
 
 FIELDS: Final = "quartermaster.fields"
 """Where a scope keeps its header fields by name, for everyone behind the edge."""
@@ -18,16 +19,29 @@ FIELDS: Final = "quartermaster.fields"
 ENCODED_SLASH: Final = "\x1f"
 """Stands for a slash inside of an id in a path, where the client has encoded it."""
 
-_PROTECTION: Final = (
+Headers = list[tuple[bytes, bytes]]
+Fixed = tuple[tuple[bytes, bytes], ...]
+
+_NOT_CACHED: Final[Fixed] = ((b"cache-control", b"no-store"),)
+_EVERYWHERE: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    ),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+)
+PROTECTION: Final[Fixed] = (
+    *_EVERYWHERE,
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox"),
+)
+"""What every answer carries that is no page."""
+_PROTECTION_OF_PAGES: Final[Fixed] = (
+    *_EVERYWHERE,
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        b" font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
+        b" require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
 )
 _ONCE: Final = (
     b"authorization",
@@ -44,6 +58,7 @@ _ONCE: Final = (
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+_PORTS_LEFT_OUT: Final = (80, 443)
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 
 
@@ -51,7 +66,7 @@ def accepted_hosts(host: str, port: int, allowed_hosts: Iterable[str]) -> frozen
     """Every value of the Host header that may name this server, in lower case."""
     names = [*_LOOPBACK] if host in _EVERY_ADDRESS else [*_LOOPBACK, f"[{host}]" if ":" in host else host]
     forms = {f"{name}:{port}" for name in names}
-    if port == 80:
+    if port in _PORTS_LEFT_OUT:
         forms.update(names)
     return frozenset(form.lower().encode() for form in (*forms, *allowed_hosts))
 
@@ -59,9 +74,10 @@ def accepted_hosts(host: str, port: int, allowed_hosts: Iterable[str]) -> frozen
 class Edge:
     """Wraps the whole application: refuses what no honest client sends, protects what goes out."""
 
-    def __init__(self, application: ASGIApp, hosts: frozenset[bytes]) -> None:
+    def __init__(self, application: ASGIApp, hosts: frozenset[bytes], proxies: Proxies) -> None:
         self._application = application
         self._hosts = hosts
+        self._proxies = proxies
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Check, then pass on."""
@@ -70,11 +86,11 @@ class Edge:
             return
         fields = dict(scope["headers"])
         request_id = _request_id(fields)
-        extra = (*_PROTECTION, (b"x-request-id", request_id))
+        numbered = (b"x-request-id", request_id)
 
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *extra]
+                message["headers"] = [*_protected([*message["headers"]]), numbered]
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
@@ -82,12 +98,17 @@ class Edge:
             if len(fields) != len(scope["headers"]):
                 _refuse_repeated(scope["headers"], fields)
             self._refuse_foreign_host(fields)
+            if self._proxies:
+                self._proxies.unmask(scope)
             if scope["method"] not in _HARMLESS or _has_effects(scope["path"]):
                 _refuse_foreign_page(fields)
         except Problem as problem:
             refusal = Answer(problem.status, problem.body(), media_type=MEDIA_TYPE, headers=problem.headers)
             await refusal(scope, receive, protected)
             return
+        if scope["method"] == "HEAD" and not _has_effects(scope["path"]):
+            # The server sends no body, because it looks at its own scope. A stream has no head alone.
+            scope = {**scope, "method": "GET"}
         scope[FIELDS] = fields
         raw_path = scope["raw_path"].partition(b"?")[0]
         if b"%2" in raw_path:
@@ -134,6 +155,17 @@ def _authority(origin: bytes) -> bytes | None:
         return urlsplit(origin.decode("ascii")).netloc.lower().encode()
     except ValueError:
         return None
+
+
+def _protected(headers: Headers) -> Headers:
+    """Header fields of an answer with those that every answer has. What may be cached says so itself."""
+    extra, caching = PROTECTION, _NOT_CACHED
+    for name, value in headers:
+        if name == b"content-type" and value.startswith(b"text/html"):
+            extra = _PROTECTION_OF_PAGES
+        elif name == b"cache-control":
+            caching = ()
+    return [*headers, *extra, *caching]
 
 
 def _has_effects(path: str) -> bool:

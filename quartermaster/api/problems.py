@@ -73,6 +73,16 @@ def no_credentials() -> Problem:
     )
 
 
+def too_many_guesses(seconds: int) -> Problem:
+    """An address has sent too many credentials that are not valid; further ones are not looked at."""
+    return Problem(
+        429,
+        "too many wrong credentials",
+        "Too many wrong credentials came from this address; wait, then send a valid token.",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
 def no_workspace() -> Problem:
     """The token may act in several workspaces, and none is named."""
     return Problem(

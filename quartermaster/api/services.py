@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from quartermaster.api.proxies import Proxies
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.secrets import Masker
 
@@ -19,8 +20,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that handlers use and do not own.
 
     `host` and `port` are what the server is bound to; `allowed_hosts` are further values of the Host
-    header, with their port. `now` gives nanoseconds since 1970, `ready` the reasons for not being
-    ready. `stopping` ends every open stream.
+    header, with their port. What `proxies` say of their clients is believed. `now` gives nanoseconds
+    since 1970, `ready` the reasons for not being ready. `stopping` ends every open stream.
     """
 
     database: "Database"
@@ -34,5 +35,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     prices: OwnPrices = OwnPrices()
     masker: Masker | None = None
     allowed_hosts: tuple[str, ...] = ()
+    proxies: Proxies = msgspec.field(default_factory=Proxies)
     body_limit_bytes: int = 16 * 1024 * 1024
     heartbeat_seconds: float = 15.0

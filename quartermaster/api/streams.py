@@ -8,7 +8,6 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from quartermaster.api.access import Call, Doorkeeper, doorkeeper_of, services_of
-from quartermaster.api.edge import fields_of
 from quartermaster.api.problems import Problem
 from quartermaster.api.services import Services
 from quartermaster.core.journal import format_instant
@@ -67,7 +66,7 @@ class RunStream:
         self._doorkeeper: Doorkeeper = doorkeeper_of(request)
         self._workspace = request.auth.workspace
         self._token_id = request.auth.principal.token_id
-        self._fields = fields_of(request.scope)
+        self._scope = request.scope
         self._last_event = last_event
         self._news = anyio.Event()
 
@@ -116,7 +115,7 @@ class RunStream:
         return b"".join(map(_event_text, events))
 
     def _is_allowed(self) -> bool:
-        return self._doorkeeper.is_valid(self._fields, self._workspace)
+        return self._doorkeeper.is_valid(self._scope, self._workspace)
 
     async def _until_disconnected(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while True:

@@ -20,7 +20,8 @@ from quartermaster.api.services import Services
 from quartermaster.core.comparison import Profile
 from quartermaster.ingest import ingest_paths
 from quartermaster.jobs import Supervisor
-from quartermaster.server import Server, bind
+from quartermaster.listeners import bind
+from quartermaster.server import Server
 from quartermaster.store import access, journal, sources
 from quartermaster.store.access import Role
 from quartermaster.store.database import Database
@@ -130,7 +131,7 @@ class World:
     @contextmanager
     def server(self, *, working: bool = False, **changes: Any) -> Iterator[str]:
         """A real server on a free port of the loopback; its address. `working`: runs are executed too."""
-        listener = bind("127.0.0.1", 0, behind_proxy=False)
+        listener = bind("127.0.0.1", 0, guarded=False)
         port = listener.getsockname()[1]
         server = Server(make_application(self.services(port=port, **changes)))
         supervisor = self.supervisor if working else None

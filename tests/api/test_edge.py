@@ -130,7 +130,7 @@ def test_every_answer_is_protected_and_has_a_number(port: int, path: str, host: 
     connection.close()
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
-    assert headers["cache-control"] == "no-store"
+    assert headers["cache-control"] == ("no-cache" if path == "/" and host is None else "no-store")
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["x-request-id"]
