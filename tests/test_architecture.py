@@ -28,6 +28,7 @@ LEVELS = (
         "ingest",
         "jobs",
         "recording",
+        "selftest",
         "sets",
         "telemetry",
         "worker",

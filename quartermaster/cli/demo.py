@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -13,8 +12,8 @@ from quartermaster.cli import output
 from quartermaster.cli.eval import report_text
 from quartermaster.cli.ingest import print_ledger
 from quartermaster.cli.options import home_option, settings_for
+from quartermaster.cli.packaged import packaged
 from quartermaster.cli.target import Row, Target
-from quartermaster.errors import NotFound
 
 BASELINE: Final = "demo-login-fix-baseline"
 CANDIDATE: Final = "demo-login-fix-candidate"
@@ -28,27 +27,13 @@ def command(home: Path | None) -> None:
     """Show the whole way on recorded sample missions: ingest, replay, regression, report."""
     from quartermaster.cli.local import open_local
 
-    with _folder(home) as folder, samples() as recordings:
+    with _folder(home) as folder, packaged("samples") as recordings:
         target = open_local(settings_for(folder), None, create=True)
         try:
             _show(target, recordings)
         finally:
             target.close()
     output.write(_next_steps(home))
-
-
-@contextmanager
-def samples() -> Iterator[Path]:
-    """The folder of sample recordings: inside of the package, or beside it in a checkout."""
-    packaged = files("quartermaster") / "samples"
-    if packaged.is_dir():
-        with as_file(packaged) as folder:
-            yield folder
-        return
-    checkout = Path(__file__).resolve().parents[2] / "data" / "samples"
-    if not checkout.is_dir():
-        raise NotFound("the sample recordings are missing; install Quartermaster again")
-    yield checkout
 
 
 @contextmanager

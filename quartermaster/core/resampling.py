@@ -12,6 +12,7 @@ import msgspec
 
 from quartermaster.core import measures, noise
 from quartermaster.core.measures import MEASURES
+from quartermaster.core.sequential import watch
 from quartermaster.core.set_comparison import compare_sets
 from quartermaster.core.set_verdicts import SetComparison
 from quartermaster.core.trials import Policy, Trial, pair_up
@@ -143,6 +144,26 @@ def outside_noise_alarms(rows: Sequence[Row], *, earlier_runs: int, read: Callab
                 hits += noise.grade_rise(baseline, candidate, history).grade == "outside-noise"
                 seen += 1
     return Rate(hits, seen)
+
+
+def watched(
+    rows: Sequence[Row], *, tasks: int, resamples: int, seed: int, injected: Injected | None = None
+) -> tuple[Rate, tuple[int, ...]]:
+    """How often a batch that is looked at after every task raises an alarm, and after how many tasks."""
+    stops: list[int] = []
+    for baseline, candidate in _arms(
+        rows, injected or Injected(), tasks=tasks, trials=1, resamples=resamples, seed=seed
+    ):
+        worse = better = 0
+        for seen, (before, after) in enumerate(zip(baseline, candidate, strict=True), start=1):
+            if before.succeeded == after.succeeded:
+                continue
+            worse += before.succeeded
+            better += after.succeeded
+            if watch(worse, better).state == "alarm":
+                stops.append(seen)
+                break
+    return Rate(len(stops), resamples), tuple(stops)
 
 
 def trial_of(row: Row, mission_id: str, task: str | None = None) -> Trial:
