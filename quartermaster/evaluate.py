@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -173,8 +173,12 @@ def compare_missions(
     run_id: str,
     check: Check,
     prices: OwnPrices = _NO_OWN_PRICES,
+    ignored: Collection[str] = (),
 ) -> RegressionReport:
-    """The report of a pair. Only missions whose signatures differ are walked again, up to where they part."""
+    """The report of a pair. Only missions whose signatures differ are walked again, up to where they part.
+
+    `ignored` metrics are shown and not judged.
+    """
     baseline, candidate = (
         assess_mission(*place, _DRIFT_SEED, check=check, prices=prices, check_costs=True)
         for place in (baseline_place, candidate_place)
@@ -182,7 +186,7 @@ def compare_missions(
     divergence = None
     if baseline.signature != candidate.signature:
         divergence = _divergence(baseline_place, candidate_place, check)
-    comparison = compare(baseline, candidate, profile, divergence)
+    comparison = compare(baseline, candidate, profile, divergence, ignored)
     histories: dict[str, History] = {}
     if any(metric in RISING for metric in comparison.regressed_metrics):
         home, workspace, baseline_id = baseline_place
@@ -201,13 +205,16 @@ def compare_missions(
         baseline_mission_id=baseline_place.mission_id,
         candidate_mission_id=candidate_place.mission_id,
         evidence=evidence,
-        difference=_difference(baseline_place, candidate_place, check, prices),
+        difference=difference_of(baseline_place, candidate_place, check=check, prices=prices),
         prices=edition_of(prices),
     )
 
 
-def _difference(baseline: Place, candidate: Place, check: Check, prices: OwnPrices) -> Difference | None:
-    """What the pair shows step by step; None where reading every word of it would take too long."""
+def difference_of(
+    baseline: Place, candidate: Place, *, check: Check, prices: OwnPrices = _NO_OWN_PRICES, lines: int = 0
+) -> Difference | None:
+    """What the pair shows step by step, with its first `lines` aligned steps; None where reading every
+    word of it would take too long."""
     sides = []
     for place in (baseline, candidate):
         mission = missions.find_mission(place.connection, place.workspace, place.mission_id)
@@ -218,7 +225,7 @@ def _difference(baseline: Place, candidate: Place, check: Check, prices: OwnPric
         read_transcript(connection, mission, price=PriceBook(prices), check=check)
         for connection, mission in sides
     )
-    return difference(before, after, limit=0, most_blocks=0)
+    return difference(before, after, limit=lines, most_blocks=0)
 
 
 def compare_trials(

@@ -1,7 +1,7 @@
 """A candidate mission against its baseline: what got worse, by how much, and what cannot be said."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import zip_longest
 from typing import Any, Final, Literal, NamedTuple
 
@@ -96,12 +96,22 @@ def compare(
     candidate: Assessment,
     profile: Profile | None = None,
     divergence: Divergence | None = None,
+    ignored: Collection[str] = (),
 ) -> Comparison:
-    """Judges a pair; both assessments must carry the same seed, or their signatures say nothing."""
+    """Judges a pair; both assessments must carry the same seed, or their signatures say nothing.
+
+    `ignored` metrics are shown and not judged.
+    """
     assert baseline.seed == candidate.seed
     thresholds = profile or Profile()
     deltas = tuple(
-        _delta(metric, candidate.metric(metric.name), baseline, candidate, thresholds)
+        _delta(
+            metric,
+            candidate.metric(metric.name),
+            baseline,
+            candidate,
+            _threshold(thresholds, metric.name, ignored),
+        )
         for metric in baseline.metrics
     )
     breaches = [delta for delta in deltas if delta.state == "breach"]
@@ -215,11 +225,14 @@ _GATES: Final = {
 }
 
 
+def _threshold(profile: Profile, metric: str, ignored: Collection[str]) -> float | None:
+    """None for a metric that is not judged."""
+    return None if metric in ignored or metric not in _GATES else float(getattr(profile, metric))
+
+
 def _delta(
-    before: Metric, after: Metric, baseline: Assessment, candidate: Assessment, profile: Profile
+    before: Metric, after: Metric, baseline: Assessment, candidate: Assessment, threshold: float | None
 ) -> Delta:
-    gate = _GATES.get(before.name)
-    threshold = None if gate is None else float(getattr(profile, before.name))
     state, reason = _state(before, after, baseline, candidate, threshold)
     absolute, relative = _change(before.number, after.number)
     return Delta(
