@@ -11,6 +11,7 @@ import msgspec
 
 from quartermaster.core.journal import read_entry
 from quartermaster.core.trajectory import key_of
+from quartermaster.store import chain
 from quartermaster.store.database import Connection
 from quartermaster.store.raw import RawReader, append_raws
 
@@ -101,6 +102,7 @@ def _move_raws(connection: Connection, absorbed: int, count: int, into: int) -> 
     moved = [raws.read(absorbed, sequence) or b"" for sequence in range(count)]
     connection.execute("update entry set sequence = sequence + ? where mission = ?", (first, absorbed))
     tail = append_raws(connection, into, first, tail, moved)
+    chain.move(connection, absorbed, into, first)
     connection.execute(
         "update mission set next_sequence = ?, tail_entries = ? where id = ?", (first + count, tail, into)
     )

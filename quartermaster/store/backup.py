@@ -24,7 +24,7 @@ from quartermaster.store.raw import RawReader
 COUNTED: Final = ("workspace", "mission", "entry", "eval_run", "eval_report", "source", "token")
 """Tables whose rows are counted."""
 
-_SIDE_FILES: Final = ("-wal", "-shm")
+_SIDE_FILES: Final = ("-wal", "-shm", ".heads")
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):

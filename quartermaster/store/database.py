@@ -5,6 +5,7 @@ drop each other's locks. sqlite-utils prefers `pysqlite3` where it is installed,
 """
 
 import asyncio
+import json
 import os
 import queue
 import threading
@@ -42,6 +43,8 @@ _OLDEST_SQLITE: Final = (3, 37, 0)
 """The first with strict tables."""
 _FIXED_SQLITE: Final = (3, 51, 3)
 _PAGES_BETWEEN_CHECKPOINTS: Final = 4000
+_HEADS_SECONDS: Final = 5.0
+"""How often, while much is written, the heads of the chains are told beside the database."""
 _BUSY_MILLISECONDS: Final = 5000
 _REST_SECONDS: Final = 5.0
 """How long nothing is written before the write-ahead log is emptied."""
@@ -55,6 +58,10 @@ _NOT_A_DATABASE: Final = 26
 _NO_ROOM_FOR_INDEX: Final = 4874
 """Result codes of SQLite; the last is extended: no room for the index of the log on a full disk."""
 
+_HEADS: Final = """
+select workspace_id, number, lower(hex(link)) from chain_head join workspace on workspace.id = workspace
+order by workspace_id
+"""
 _STOP: Final = "stop"
 _CHECKPOINT: Final = "checkpoint"
 
@@ -172,6 +179,11 @@ def _check_after_fault(path: Path, connection: Connection) -> None:
             f"the database {path} is damaged ({complaint}); put back a backup: quartermaster restore FILE"
         )
     mark.unlink()
+
+
+def heads_beside(path: Path) -> Path:
+    """The file beside a database that says how far each chain has come."""
+    return path.with_name(path.name + ".heads")
 
 
 def _mark_of_fault(path: Path) -> Path:
@@ -321,6 +333,8 @@ class Database:
         self._closed = False
         self.failure: StorageError | None = None
         self.committed = 0
+        self._heads = ""
+        self._heads_due = time.monotonic() + _HEADS_SECONDS
         self.pulse = Pulse()
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
@@ -392,6 +406,7 @@ class Database:
         self._closed = True
         self._changes.put(_STOP)
         self._thread.join()
+        self._tell_heads()
         if self._checkpoints and self.failure is None:
             with suppress(sqlite3.Error):
                 self._writer.execute("pragma wal_checkpoint(truncate)")
@@ -447,7 +462,28 @@ class Database:
                 self._writer.execute("pragma wal_checkpoint(truncate)")
             self._writer.execute("pragma shrink_memory")
         self._writer.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")
+        self._tell_heads()
         _return_freed_memory()
+
+    def _tell_heads(self) -> None:
+        """Say in a file of its own how far each chain has come, so that a cut of its end shows.
+
+        Only after a commit, so that it never says more than the database holds. A copy that cannot be
+        written is written with the next one.
+        """
+        self._heads_due = time.monotonic() + _HEADS_SECONDS
+        if self.failure is not None:
+            return
+        with suppress(sqlite3.Error, OSError):
+            heads = json.dumps({name: [number, link] for name, number, link in self._writer.execute(_HEADS)})
+            if heads == self._heads:
+                return
+            place = heads_beside(self.path)
+            part = place.with_name(f"{place.name}.{os.getpid()}.part")
+            part.touch(mode=0o600)
+            part.write_text(heads)
+            part.rename(place)
+            self._heads = heads
 
     def _commit(self, group: list[_Change]) -> None:
         error: BaseException | None = None
@@ -459,6 +495,8 @@ class Database:
             committing = True
             self._writer.execute("commit")
             self.committed += 1
+            if time.monotonic() > self._heads_due:
+                self._tell_heads()
         except BaseException as caught:
             error = _told(caught, committing=committing)
             with suppress(sqlite3.Error):

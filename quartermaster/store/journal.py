@@ -14,7 +14,7 @@ import msgspec
 from quartermaster.core.journal import SEVERITIES, JournalEntry, minted_id, read_entry
 from quartermaster.core.trajectory import MODEL_CALL, Step, key_of, step_of
 from quartermaster.errors import Rejected, UsageError
-from quartermaster.store import absorption, missions
+from quartermaster.store import absorption, chain, missions
 from quartermaster.store.cursors import read_cursor, write_cursor
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import MissionState
@@ -386,9 +386,11 @@ def _insert(
         keys.sort()  # neighbours share a page
     connection.executemany(_INSERT_KEY, keys)
     connection.executemany(_INSERT_ENTRY, rows)
-    for home, ones in by_home.items():
-        if ones:
-            _keep_raws(connection, states[home], [one.raw for one in ones])
+    chain.extend(
+        connection,
+        workspace,
+        [_keep_raws(connection, states[home], ones) for home, ones in by_home.items() if ones],
+    )
 
 
 def _count(state: MissionState, ones: Sequence[Decoded]) -> None:
@@ -402,9 +404,11 @@ def _count(state: MissionState, ones: Sequence[Decoded]) -> None:
             state.count_call(one.step.tokens, one.step.cost, 1)
 
 
-def _keep_raws(connection: Connection, state: MissionState, raws: Sequence[bytes]) -> None:
-    state.tail_entries = append_raws(connection, state.key, state.next_sequence, state.tail_entries, raws)
+def _keep_raws(connection: Connection, state: MissionState, ones: Sequence[Decoded]) -> chain.Piece:
+    raws, first = [one.raw for one in ones], state.next_sequence
+    state.tail_entries = append_raws(connection, state.key, first, state.tail_entries, raws)
     state.next_sequence += len(raws)
+    return chain.piece(state.key, first, raws, [one.checksum for one in ones])
 
 
 def _order_of_key(row: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -13,6 +13,7 @@ import msgspec
 
 from quartermaster.core.journal import read_entry
 from quartermaster.errors import NotFound, Rejected
+from quartermaster.store import chain
 from quartermaster.store.database import Connection, Database, give_back_pages
 from quartermaster.store.journal import entry_key, mission_link
 from quartermaster.store.names import find_name
@@ -198,6 +199,7 @@ def remove(connection: Connection, workspace: int, one: Due, now: int) -> bool:
         "delete from span_facts where workspace = ? and mission_id = ?", (workspace, one.mission_id)
     )
     connection.execute("delete from mission where id = ?", (one.key,))
+    chain.check_out(connection, workspace, one.key)
     connection.execute("insert into remains values (?, ?)", (one.key, workspace))
     return True
 
