@@ -2,12 +2,11 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from running import Daemon
+from running import PROGRAM, Daemon
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Daemon]
@@ -42,7 +41,7 @@ def quartermaster(home: Path, tmp_path: Path) -> Run:
 
     def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "quartermaster", *map(str, arguments)],
+            [*PROGRAM, *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,

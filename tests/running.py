@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -16,6 +16,13 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+
+PROGRAM: tuple[str, ...] = (
+    (os.environ["QUARTERMASTER_BINARY"],)
+    if os.environ.get("QUARTERMASTER_BINARY")
+    else (sys.executable, "-m", "quartermaster")
+)
+"""What is tested: this interpreter's package, or the single file that a variable names."""
 
 
 class Answer(NamedTuple):
@@ -42,7 +49,13 @@ class Daemon:
         self.start_seconds = 0.0
 
     @classmethod
-    def launch(cls, home: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "Launched":
+    def launch(
+        cls,
+        home: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> "Launched":
         """Start the process and do not wait for it. It logs to a file beside the home."""
         home.parent.mkdir(parents=True, exist_ok=True)
         log = home.with_name(home.name + ".log")
@@ -50,7 +63,7 @@ class Daemon:
         before = _looks_of(address)
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "quartermaster", "serve", "--home", home, "--port", "0", *arguments],
+                [*program, "serve", "--home", home, "--port", "0", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -60,9 +73,15 @@ class Daemon:
         return Launched(cls(home, process, log), address, before, time.monotonic())
 
     @classmethod
-    def start(cls, home: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "Daemon":
+    def start(
+        cls,
+        home: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> "Daemon":
         """Start a daemon on the home and wait until it says that it is ready."""
-        return cls.launch(home, *arguments, environment=environment).ready()
+        return cls.launch(home, *arguments, environment=environment, program=program).ready()
 
     def request(
         self,
@@ -196,7 +215,7 @@ class Launched:
 def run_command(home: Path, *arguments: object, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
     """One command of the command line on a home."""
     return subprocess.run(
-        [sys.executable, "-m", "quartermaster", *map(str, arguments), "--home", home],
+        [*PROGRAM, *map(str, arguments), "--home", home],
         check=False,
         capture_output=True,
         text=True,
