@@ -27,6 +27,7 @@ from quartermaster.api.services import Services
 from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import QuartermasterError, StorageBusy, StorageError
+from quartermaster.examiner import Examiner
 from quartermaster.home import DAEMON, Home, hold, open_home, write_privately
 from quartermaster.inbox import Inbox, Ingester
 from quartermaster.jobs import Supervisor
@@ -86,6 +87,10 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         stack.push_async_callback(supervisor.stop)
         ingester = _ingester(database, home, settings)
         await tasks.start(keep_running, "ingester", ingester.run, health)
+        examiner = Examiner(
+            database, prices, busy=lambda: supervisor.working or database.waiting_changes() > 0
+        )
+        await tasks.start(keep_running, "examiner", examiner.run, health)
         rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
         await tasks.start(keep_running, "retention", rounds, health)
         host, port = ("localhost", 80) if is_unix(listener) else listener.getsockname()[:2]

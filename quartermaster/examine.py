@@ -1,16 +1,20 @@
 """One mission examined: what is remembered of it, or what its words tell."""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from quartermaster.core.assessment import Assessment
 from quartermaster.core.examination import ENTRIES_LIMIT, Examination, examine, too_large
 from quartermaster.core.pricing import Price
+from quartermaster.core.transcript import Transcript
 from quartermaster.store import examinations
 from quartermaster.store.database import Connection
 from quartermaster.store.examinations import Examined
 from quartermaster.store.missions import Mission
 from quartermaster.store.transcript import read_transcript
+
+_log = logging.getLogger(__name__)
 
 
 class Seen(NamedTuple):
@@ -37,7 +41,7 @@ def look(
     found = too_large(mission.entries, limit)
     if found is None:
         transcript = read_transcript(connection, mission, price=price, check=check)
-        found = examine(transcript, assessment)
+        found = _examined(transcript, assessment)
     fresh = Examined(
         mission=mission.key,
         revision=mission.revision,
@@ -46,3 +50,12 @@ def look(
         contract=tuple(finding.failure_mode for finding in assessment.findings),
     )
     return Seen(found, fresh)
+
+
+def _examined(transcript: Transcript, assessment: Assessment) -> Examination:
+    """A rule that cannot cope with a recording costs its examination, not the page that shows the mission."""
+    try:
+        return examine(transcript, assessment)
+    except Exception:
+        _log.exception("the examination of mission %s failed", transcript.mission_id)
+        return Examination(unexamined="a fault of this program; its log says where")

@@ -1,71 +1,107 @@
 """Examines missions that went quiet, a few at a time, so that lists tell what was found in each."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
-from quartermaster import examine
-from quartermaster.core.assessment import Assessment
-from quartermaster.core.examination import ENTRIES_LIMIT, rules_version
-from quartermaster.core.pricing import OwnPrices, PriceBook
-from quartermaster.evaluate import assess_mission, edition_of, nothing_to_check
-from quartermaster.examine import Seen
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import TaskStatus
+
+from quartermaster.core.pricing import OwnPrices
+from quartermaster.errors import StorageError
+from quartermaster.evaluate import assess_mission, nothing_to_check
 from quartermaster.store import examinations, missions
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.examinations import Examined
-from quartermaster.store.missions import Mission
 
 BACKGROUND_ENTRIES: Final = 20_000
 """Larger missions are examined when somebody looks at them: before that they would keep others waiting."""
+QUIET_SECONDS: Final = 5.0
+"""A mission that changed so lately may well change again."""
 _AT_ONCE: Final = 50
 _SECONDS_AT_ONCE: Final = 0.5
+_WAIT_SECONDS: Final = 2.0
 _READING_SECONDS: Final = 60.0
 
-
-def rules_of(prices: OwnPrices) -> int:
-    """The version of all rules that are in force."""
-    return rules_version(edition_of(prices))
+_log = structlog.get_logger()
 
 
-def look_at(
-    connection: Connection,
-    mission: Mission,
-    assessment: Assessment,
-    prices: OwnPrices,
-    *,
-    limit: int = ENTRIES_LIMIT,
-) -> Seen:
-    """What is known of a mission by the rules that are in force."""
-    price, rules = PriceBook(prices), rules_of(prices)
-    return examine.look(connection, mission, assessment, price=price, rules=rules, limit=limit)
+class Examiner:
+    """Examines missions that went quiet while nothing else is to be done.
 
+    `busy` says whether there is; it is asked before every few missions.
+    """
 
-def examine_some(database: Database, prices: OwnPrices, *, quiet_before: int) -> int:
-    """Examine a few missions that have not changed since an instant, and remember them; how many."""
-    rules = rules_of(prices)
-    waiting = database.read_blocking(
-        lambda connection: examinations.outdated(connection, rules, quiet_before=quiet_before, limit=_AT_ONCE)
-    )
-    ends_at = time.monotonic() + _SECONDS_AT_ONCE
-    found: list[Examined] = []
-    for workspace, mission_id in waiting:
-        fresh = database.read_blocking(
-            lambda connection: _examined(connection, workspace, mission_id, prices),  # noqa: B023
-            _READING_SECONDS,
+    def __init__(
+        self,
+        database: Database,
+        prices: OwnPrices,
+        *,
+        busy: Callable[[], bool],
+        quiet_seconds: float = QUIET_SECONDS,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._database = database
+        self._prices = prices
+        self._busy = busy
+        self._quiet = int(quiet_seconds * 1e9)
+        self._now = now
+        self._stopping = False
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled, a little at once, with a pause twice as long after it."""
+        self._stopping = False
+        task_status.started()
+        try:
+            while True:
+                began = anyio.current_time()
+                done = 0 if self._busy() else await self._some()
+                worked = anyio.current_time() - began
+                await anyio.sleep(2 * worked if done else _WAIT_SECONDS)
+        finally:
+            self._stopping = True
+
+    async def _some(self) -> int:
+        try:
+            return await anyio.to_thread.run_sync(self.examine_some)
+        except StorageError as error:
+            _log.warning("missions are examined later", reason=str(error))
+            return 0
+
+    def examine_some(self) -> int:
+        """Examine a few missions and remember what was found; how many there were."""
+        from quartermaster.looking import rules_of  # noqa: PLC0415 - detectors are slow to load
+
+        rules, quiet_before = rules_of(self._prices), self._now() - self._quiet
+        waiting = self._database.read_blocking(
+            lambda connection: examinations.outdated(
+                connection, rules, quiet_before=quiet_before, limit=_AT_ONCE
+            )
         )
-        if fresh is not None:
-            found.append(fresh)
-        if time.monotonic() > ends_at:
-            break
-    if found:
-        database.write_blocking(lambda connection: examinations.keep(connection, found))
-    return len(found)
+        ends_at = time.monotonic() + _SECONDS_AT_ONCE
+        found: list[Examined] = []
+        for workspace, mission_id in waiting:
+            fresh = self._database.read_blocking(
+                lambda connection: self._examined(connection, workspace, mission_id),  # noqa: B023
+                _READING_SECONDS,
+            )
+            if fresh is not None:
+                found.append(fresh)
+            if self._stopping or time.monotonic() > ends_at:
+                break
+        if found:
+            self._database.write_blocking(lambda connection: examinations.keep(connection, found))
+        return len(found)
 
+    def _examined(self, connection: Connection, workspace: int, mission_id: str) -> Examined | None:
+        from quartermaster.looking import look_at  # noqa: PLC0415 - as above
 
-def _examined(connection: Connection, workspace: int, mission_id: str, prices: OwnPrices) -> Examined | None:
-    mission = missions.find_mission(connection, workspace, mission_id)
-    if mission is None:
-        return None
-    assessment = assess_mission(
-        connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=prices
-    )
-    return look_at(connection, mission, assessment, prices, limit=BACKGROUND_ENTRIES).fresh
+        mission = missions.find_mission(connection, workspace, mission_id)
+        if mission is None:
+            return None
+        assessment = assess_mission(
+            connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=self._prices
+        )
+        return look_at(connection, mission, assessment, self._prices, limit=BACKGROUND_ENTRIES).fresh

@@ -324,6 +324,11 @@ class Supervisor:
             await self._workers.close()
             self._stopped.set()
 
+    @property
+    def working(self) -> bool:
+        """Whether a run is being evaluated."""
+        return bool(self._jobs)
+
     def wake(self) -> None:
         """Something was queued or changed: look now instead of at the next poll."""
         self._news.set()

@@ -27,6 +27,7 @@ LEVELS = (
         "inbox",
         "ingest",
         "jobs",
+        "looking",
         "recording",
         "selftest",
         "sets",

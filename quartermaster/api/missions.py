@@ -17,7 +17,6 @@ from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import not_found
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
 from quartermaster.errors import StorageError
-from quartermaster.examiner import look_at, rules_of
 from quartermaster.store import examinations, missions, sources, trajectory
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
@@ -105,14 +104,12 @@ async def list_missions(request: Call) -> Answer:
         limit=query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_LIMIT),
     )
     workspace = request.auth.workspace
-    services = services_of(request)
-    rules = rules_of(services.prices)
 
     def look_up(connection: Connection) -> tuple[missions.MissionPage, Mapping[int, dict[str, int]]]:
         page = missions.list_missions(connection, workspace, filters)
-        return page, examinations.counts(connection, page.rows, rules)
+        return page, examinations.counts(connection, page.rows)
 
-    page, findings = await services.database.read(look_up)
+    page, findings = await services_of(request).database.read(look_up)
     return answer(
         MissionList(
             rows=[mission_row(mission, findings.get(mission.key)) for mission in page.rows],
@@ -137,6 +134,8 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     prices = services.prices
 
     def look_up(connection: Connection) -> tuple[dict[str, Any], Examined | None] | None:
+        from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
+
         mission = missions.find_mission(connection, workspace, wanted)
         if mission is None:
             return None

@@ -26,7 +26,6 @@ from quartermaster.core.selection import selection_of
 from quartermaster.core.trends import trends_of
 from quartermaster.errors import HomeLocked, NotFound, Rejected, StorageError, UsageError
 from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
-from quartermaster.examiner import look_at, rules_of
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
 from quartermaster.store import access, examinations, journal, missions, runs, similar, sources
@@ -75,10 +74,9 @@ class Local:
         return islice(self._missions(chosen), limit)
 
     def _missions(self, chosen: MissionFilter) -> Iterator[Row]:
-        rules = rules_of(own_prices(self._settings))
         while True:
             page = self._read(lambda connection: missions.list_missions(connection, self._workspace, chosen))  # noqa: B023
-            findings = self._read(lambda connection: examinations.counts(connection, page.rows, rules))  # noqa: B023
+            findings = self._read(lambda connection: examinations.counts(connection, page.rows))  # noqa: B023
             yield from (mission_row(mission, findings.get(mission.key)) for mission in page.rows)
             if page.next_cursor is None:
                 return
@@ -86,6 +84,8 @@ class Local:
 
     def mission(self, mission_id: str) -> Row:
         prices = own_prices(self._settings)
+
+        from quartermaster.looking import look_at
 
         def find(connection: Connection) -> tuple[Row, Examined | None]:
             mission = self._found(connection, mission_id)

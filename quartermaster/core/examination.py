@@ -45,6 +45,13 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unexamined: str | None = None
 
     @property
+    def by_severity(self) -> dict[str, int] | None:
+        """Findings of each severity, the worst first; None where nothing was looked at."""
+        if self.unexamined is not None:
+            return None
+        return {severity: self.severities.get(severity, 0) for severity in ("high", "warn", "info")}
+
+    @property
     def ended_by_infrastructure(self) -> bool:
         """Whether a failure of what the agent runs on ended the mission."""
         return any(

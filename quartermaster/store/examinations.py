@@ -1,17 +1,18 @@
 """What was found out about missions alone, remembered by revision and by the rules of then."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import zstandard
 
-from quartermaster.core.examination import Examination, detector_names
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 
-_decode: Final = msgspec.json.Decoder(Examination).decode
-_encode: Final = msgspec.json.Encoder().encode
+if TYPE_CHECKING:  # detectors take longer to load than everything else, and few programs need them
+    from quartermaster.core.examination import Examination
+
+_SEVERITIES: Final = ("high", "warn", "info")
 _AT_ONCE: Final = 500
 
 
@@ -21,17 +22,21 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     mission: int
     revision: int
     rules: int
-    examination: Examination
+    examination: "Examination"
     contract: tuple[str, ...] = ()
 
 
-def find(connection: Connection, mission: Mission, rules: int) -> Examination | None:
+def find(connection: Connection, mission: Mission, rules: int) -> "Examination | None":
     """What is remembered of a mission as it is now, by the rules of now."""
     row = connection.execute(
         "select data from examination where mission = ? and revision = ? and rules = ?",
         (mission.key, mission.revision, rules),
     ).fetchone()
-    return None if row is None else _decode(zstandard.ZstdDecompressor().decompress(row[0]))
+    if row is None:
+        return None
+    from quartermaster.core.examination import Examination  # noqa: PLC0415 - see above
+
+    return msgspec.json.decode(zstandard.ZstdDecompressor().decompress(row[0]), type=Examination)
 
 
 def keep(connection: Connection, examined: Iterable[Examined]) -> None:
@@ -39,14 +44,20 @@ def keep(connection: Connection, examined: Iterable[Examined]) -> None:
     compress = zstandard.ZstdCompressor().compress
     for one in examined:
         found = one.examination
-        known = None if found.unexamined else [found.severities.get(name, 0) for name in _SEVERITIES]
+        known = found.by_severity
         kept = connection.execute(
             "insert into examination (mission, revision, rules, high, warn, info, data)"
             " select id, ?, ?, ?, ?, ?, ? from mission where id = ?"
             " on conflict (mission) do update set revision = excluded.revision, rules = excluded.rules,"
             " high = excluded.high, warn = excluded.warn, info = excluded.info, data = excluded.data"
             " returning mission",
-            (one.revision, one.rules, *(known or (None, None, None)), compress(_encode(found)), one.mission),
+            (
+                one.revision,
+                one.rules,
+                *(known.values() if known else (None, None, None)),
+                compress(msgspec.json.encode(found)),
+                one.mission,
+            ),
         ).fetchone()
         if kept is None:
             continue
@@ -57,24 +68,23 @@ def keep(connection: Connection, examined: Iterable[Examined]) -> None:
         )
 
 
-_SEVERITIES: Final = ("high", "warn", "info")
-
-
 def _names(one: Examined) -> list[str]:
     """A failure mode is looked for by the id of its detector, by its name, or by its name in the contract."""
+    from quartermaster.core.examination import detector_names  # noqa: PLC0415 - see above
+
     names = detector_names()
     found = one.examination.counts
     return sorted({*found, *(names[detector] for detector in found if detector in names), *one.contract})
 
 
-def counts(connection: Connection, missions: Sequence[Mission], rules: int) -> Mapping[int, dict[str, int]]:
-    """Findings by severity of those missions that were examined as they are now."""
+def counts(connection: Connection, missions: Sequence[Mission]) -> Mapping[int, dict[str, int]]:
+    """Findings by severity of those missions that were examined as they are now, by whatever rules."""
     revisions = {mission.key: mission.revision for mission in missions}
     holes = ", ".join("?" * len(revisions))
     rows = connection.execute(
         "select mission, revision, high, warn, info from examination"  # noqa: S608 - question marks
-        f" where rules = ? and high is not null and mission in ({holes})",
-        (rules, *revisions),
+        f" where high is not null and mission in ({holes})",
+        tuple(revisions),
     )
     return {
         row[0]: dict(zip(_SEVERITIES, row[2:], strict=True)) for row in rows if row[1] == revisions[row[0]]
