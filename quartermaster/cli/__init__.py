@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "eval": "Replay missions, compare them, and read the results.",
     "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
     "selftest": "Measure the error rates of the installed rules and hold them against their bars.",
+    "schema": "Print the JSON Schema of reports or of a policy file.",
     "trend": "Show how metrics went over many missions, and where they changed.",
     "workspace": "Create, list, export and import workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",

@@ -54,7 +54,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     thresholds: Profile = Profile()
-    tolerances: dict[SetMetric, float] = {}
+    tolerances: dict[str, float] = {}
     families: dict[str, FamilyRule] = {}
     alpha: float = 0.05
     quarantine: bool = False
@@ -73,7 +73,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         kept = [self._without_ignored(family) for family in families or (QUALITY, EFFICIENCY)]
         return Policy(
             profile=self.thresholds,
-            thresholds={**self.tolerances},
+            thresholds=self.tolerances,
             families=tuple(family for family in kept if family.metrics),
             alpha=self.alpha,
             strict=self.strict,
