@@ -40,6 +40,7 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
     "GET /static/{version:str}/{name:path}": (f"/static/{page().version}/app.js", None, EVERYBODY),
     "GET /healthz": ("/healthz", None, EVERYBODY),
     "GET /readyz": ("/readyz", None, EVERYBODY),
+    "GET /metrics": ("/metrics", None, (401, 401, 403, 403, 403, 200)),
     "GET /schema": ("/schema", None, EVERYBODY),
     "GET /login": ("/login?code=unknown", None, (401,) * 6),
     "GET /api/v1/session": ("/api/v1/session", None, (401, 401, 200, 200, 200, 200)),
@@ -64,6 +65,9 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         None,
         READ,
     ),
+    "GET /api/v1/missions/{mission_id:str}/outline": (f"/api/v1/missions/{MISSION}/outline", None, READ),
+    "GET /api/v1/missions/{mission_id:str}/snippets": (f"/api/v1/missions/{MISSION}/snippets", None, READ),
+    "GET /api/v1/missions/strips": ("/api/v1/missions/strips", None, READ),
     "GET /api/v1/missions/{mission_id:str}/diff/{other:str}": (
         f"/api/v1/missions/{MISSION}/diff/{OTHER_MISSION}",
         None,
@@ -86,6 +90,9 @@ ENTRIES = (ENTRY, FOREIGN_ENTRY, "j_00000000000000ff")
 NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
     ("GET", "/api/v1/missions/{id}", None, MISSIONS),
     ("GET", "/api/v1/missions/{id}/trajectory", None, MISSIONS),
+    ("GET", "/api/v1/missions/{id}/outline", None, MISSIONS),
+    ("GET", "/api/v1/missions/{id}/snippets", None, MISSIONS),
+    ("GET", "/api/v1/missions/strips?mission_id={id}", None, MISSIONS),
     ("GET", f"/api/v1/missions/{{id}}/diff/{MISSION}", None, MISSIONS),
     ("GET", f"/api/v1/missions/{MISSION}/diff/{{id}}", None, MISSIONS),
     ("GET", "/api/v1/missions/{id}/similar", None, MISSIONS),
