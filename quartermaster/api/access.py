@@ -30,6 +30,7 @@ from quartermaster.api.services import Services
 from quartermaster.errors import StorageError
 from quartermaster.store import access
 from quartermaster.store.access import Membership, Principal
+from quartermaster.store.database import Connection
 
 PUBLIC: Final = "public"
 """A route that everybody may use."""
@@ -96,11 +97,15 @@ class Doorkeeper:
         """The session for a login code; None where it is not valid. 429 for a client that guesses."""
         key, address = hashlib.sha256(code.encode("utf-8", "surrogateescape")).digest(), address_of(scope)
         self._refuse_guesses(key, address)
-        session = await self._database.write(
-            lambda connection: access.redeem_login_code(
-                connection, code, now=self._now(), secret_bytes=secret
-            )
-        )
+        before = self.session_of(scope)
+
+        def begin(connection: Connection) -> str | None:
+            session = access.redeem_login_code(connection, code, now=self._now(), secret_bytes=secret)
+            if session is not None and before is not None:
+                access.end_session(connection, before)
+            return session
+
+        session = await self._database.write(begin)
         if session is None and code:
             self._guesses.wrong(address, key)
         return session
@@ -145,6 +150,11 @@ class Doorkeeper:
         return self._database.look_up(
             lambda connection: access.authenticate_session(connection, text, self._now())
         )
+
+    def session_of(self, scope: Any) -> bytes | None:
+        """The digest of the session whose cookie a request carries, valid or not."""
+        text = self._session_in(fields_of(scope).get(b"cookie", b""))
+        return None if text is None else access.session_digest(text)
 
     def _session_in(self, cookie: bytes) -> str | None:
         try:
@@ -256,14 +266,16 @@ async def open_session(request: Call) -> Answer:
     """Exchange a token for a browser session: an HttpOnly, SameSite=Strict cookie."""
     principal = request.auth.principal
     services = services_of(request)
-    text = await services.database.write(
-        lambda connection: access.create_session(
-            connection,
-            principal.token_id,
-            now=services.now(),
-            secret_bytes=secrets.token_bytes(access.SECRET_BYTES),
-        )
-    )
+    before = doorkeeper_of(request).session_of(request.scope)
+
+    def begin(connection: Connection) -> str:
+        if before is not None:
+            access.end_session(connection, before)
+        secret = secrets.token_bytes(access.SECRET_BYTES)
+        return access.create_session(connection, principal.token_id, now=services.now(), secret_bytes=secret)
+
+    text = await services.database.write(begin)
+    doorkeeper_of(request).forget()
     cookie = _cookie(doorkeeper_of(request).cookie, text, request.scope)
     return answer(_whoami(principal), status=201, headers={"Set-Cookie": cookie})
 
@@ -282,10 +294,19 @@ async def show_session(request: Call) -> Answer:
     tags=["access"],
 )
 async def close_session(request: Call) -> None:
-    """Log the browser out; the token it came from stays valid."""
-    session = request.auth.principal.session
-    if session is not None:
-        await services_of(request).database.write(lambda connection: access.end_session(connection, session))
+    """Log the browser out, with `everywhere=true` every browser of the user; tokens stay valid."""
+    principal = request.auth.principal
+    everywhere = query_of(request).get("everywhere") == ["true"]
+    session = principal.session
+
+    def end(connection: Connection) -> None:
+        if everywhere:
+            access.end_sessions(connection, principal.user)
+        elif session is not None:
+            access.end_session(connection, session)
+
+    if everywhere or session is not None:
+        await services_of(request).database.write(end)
         doorkeeper_of(request).forget()
 
 

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "trend": "Show how metrics went over many missions, and where they changed.",
     "workspace": "Create, list, export and import workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
-    "token": "Create, list and revoke tokens.",
+    "token": "Create, list, rotate and revoke tokens.",
     "retention": "Say how long missions are kept, and remove those that are not.",
     "backup": "Write the whole database into one file, while it is written to; verify such a file.",
     "restore": "Put a backup back in the place of the database.",

@@ -1,11 +1,14 @@
 """What the commands that manage a home have in common: they work on its database directly."""
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from quartermaster.cli.options import settings_for
 from quartermaster.home import Home, holder, open_home
+from quartermaster.store.audit import OPERATOR, Actor
 from quartermaster.store.database import Database
 
 
@@ -16,3 +19,11 @@ def opened(home: Path | None) -> Iterator[tuple[Home, Database]]:
     database = open_home(folder, create=True, beside_daemon=holder(folder) is not None).database
     with database:
         yield folder, database
+
+
+def operator() -> Actor:
+    """The account of this machine that works on the home, as the audit entries name it."""
+    try:
+        return Actor(OPERATOR, getpass.getuser())
+    except (KeyError, OSError):  # an account without a name
+        return Actor(OPERATOR, f"uid {os.getuid()}")

@@ -1,6 +1,7 @@
 """A client of the HTTP API for the command line. The standard library's, because it starts fast."""
 
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from quartermaster.core.tokens import is_token
 from quartermaster.errors import (
     DaemonUnreachable,
     NotAllowed,
@@ -27,14 +29,20 @@ class Client:
     """Asks one daemon, as one principal, about one workspace (None: the one that the token stands for)."""
 
     def __init__(self, url: str, token: str | None, workspace: str | None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = urlsplit(url if "://" in url or url.startswith("unix:") else f"http://{url}")
+        if parts.scheme not in ("http", "https", "unix") or not (parts.hostname or parts.scheme == "unix"):
             raise UsageError(f"{url!r} is no address of a daemon; one looks like http://127.0.0.1:7117")
-        self._url = f"{parts.scheme}://{parts.netloc}"
-        self._root = parts.path.rstrip("/")
-        self._connection = _connection(parts.scheme, parts.hostname, parts.port)
+        self._connection: http.client.HTTPConnection
+        if parts.scheme == "unix":
+            self._url, self._root = url, ""
+            self._connection = _UnixConnection(parts.path)
+        else:
+            self._url, self._root = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+            self._connection = _connection(parts.scheme, parts.hostname or "", parts.port)
         self._headers = {"Accept": "application/json"}
         if token:
+            if not is_token(token):
+                raise UsageError("this is no token, or it has a typing mistake; one begins with qm_")
             self._headers["Authorization"] = f"Bearer {token}"
         if workspace:
             self._headers["X-Workspace-ID"] = workspace
@@ -95,6 +103,20 @@ class Client:
         if status < 300:
             return document
         raise _refusal(status, document)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def path_of(*parts: str) -> str:

@@ -8,7 +8,7 @@ import click
 from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
 from quartermaster.home import choose_workspace
-from quartermaster.store import access
+from quartermaster.store import access, audit
 from quartermaster.store.access import Member
 from quartermaster.store.database import Connection
 
@@ -33,8 +33,10 @@ def add(user: str, workspace: str | None, role: str, home: Path | None, form: st
     wanted = access.parse_role(role)
 
     def put(connection: Connection) -> Member:
-        key = choose_workspace(connection, workspace).key
-        return access.put_member(connection, key, user, wanted, time.time_ns())
+        key, now = choose_workspace(connection, workspace).key, time.time_ns()
+        member = access.put_member(connection, key, user, wanted, now)
+        audit.note(connection, key, "member.put", admin.operator(), now=now, user=user, role=member.role.name)
+        return member
 
     with admin.opened(home) as (_, database):
         member = database.write_blocking(put)
@@ -51,6 +53,7 @@ def remove(user: str, workspace: str | None, home: Path | None) -> None:
     def take(connection: Connection) -> str:
         chosen = choose_workspace(connection, workspace)
         access.remove_member(connection, chosen.key, user)
+        audit.note(connection, chosen.key, "member.removed", admin.operator(), now=time.time_ns(), user=user)
         return chosen.slug
 
     with admin.opened(home) as (_, database):

@@ -14,9 +14,9 @@ from quartermaster.cli.options import home_option, settings_for
 from quartermaster.config import retention_of
 from quartermaster.core.journal import format_instant
 from quartermaster.home import choose_workspace
-from quartermaster.store import retention
+from quartermaster.store import audit, retention
 from quartermaster.store.access import Workspace
-from quartermaster.store.database import Database
+from quartermaster.store.database import Connection, Database
 from quartermaster.store.retention import Due, Policy
 
 BY_HAND = "by hand"
@@ -64,8 +64,13 @@ def set_(
 ) -> None:
     """Say what a workspace keeps from now on, whatever the settings say. What is not given has no limit."""
     policy = Policy(days=days or None, missions=missions or None, size=size or None, kept_types=keep_type)
+
+    def put(connection: Connection) -> None:
+        retention.set_policy(connection, chosen.key, policy)
+        _note(connection, chosen, "retention.set", **msgspec.to_builtins(policy))
+
     with _opened(home, workspace) as (database, chosen, _):
-        database.write_blocking(lambda connection: retention.set_policy(connection, chosen.key, policy))
+        database.write_blocking(put)
 
 
 @command.command("run")
@@ -79,6 +84,9 @@ def run(dry_run: bool, workspace: str | None, home: Path | None, form: str) -> N
         due = _due(database, chosen, policy)
         if not dry_run:
             removed = retention.run(database, chosen.key, policy, now=time.time_ns())
+            database.write_blocking(
+                lambda connection: _note(connection, chosen, "retention.run", missions=removed.missions)
+            )
             output.tell(f"{removed.missions:,} missions removed, {removed.freed:,} bytes freed")
     output.print_rows(form, [_row(one) for one in due], _DUE)
 
@@ -90,8 +98,13 @@ def run(dry_run: bool, workspace: str | None, home: Path | None, form: str) -> N
 @home_option
 def keep(mission: str, reason: str, workspace: str | None, home: Path | None) -> None:
     """Let no retention remove a mission."""
+
+    def put(connection: Connection) -> None:
+        retention.keep(connection, chosen.key, mission, reason)
+        _note(connection, chosen, "retention.kept", mission=mission, reason=reason)
+
     with _opened(home, workspace) as (database, chosen, _):
-        database.write_blocking(lambda connection: retention.keep(connection, chosen.key, mission, reason))
+        database.write_blocking(put)
 
 
 @command.command("release")
@@ -101,8 +114,13 @@ def keep(mission: str, reason: str, workspace: str | None, home: Path | None) ->
 @home_option
 def release(mission: str, reason: str, workspace: str | None, home: Path | None) -> None:
     """Let a mission go when it is due."""
+
+    def put(connection: Connection) -> None:
+        retention.release(connection, chosen.key, mission, reason)
+        _note(connection, chosen, "retention.released", mission=mission, reason=reason)
+
     with _opened(home, workspace) as (database, chosen, _):
-        database.write_blocking(lambda connection: retention.release(connection, chosen.key, mission, reason))
+        database.write_blocking(put)
 
 
 @contextmanager
@@ -112,6 +130,10 @@ def _opened(home: Path | None, workspace: str | None) -> Iterator[tuple[Database
         chosen = database.look_up(lambda connection: choose_workspace(connection, workspace))
         policy = database.look_up(lambda connection: retention.policy_of(connection, chosen.key, otherwise))
         yield database, chosen, policy
+
+
+def _note(connection: Connection, workspace: Workspace, action: str, **facts: object) -> None:
+    audit.note(connection, workspace.key, action, admin.operator(), now=time.time_ns(), **facts)
 
 
 def _due(database: Database, workspace: Workspace, policy: Policy) -> list[Due]:

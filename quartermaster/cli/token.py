@@ -13,7 +13,7 @@ from quartermaster.cli.options import home_option
 from quartermaster.core.journal import format_instant, parse_instant
 from quartermaster.errors import Rejected, UsageError
 from quartermaster.home import choose_workspace
-from quartermaster.store import access
+from quartermaster.store import access, audit
 from quartermaster.store.access import Token
 from quartermaster.store.database import Connection
 
@@ -23,7 +23,7 @@ _NANOSECONDS: Final = 1_000_000_000
 
 @click.group("token")
 def command() -> None:
-    """Create, list and revoke tokens."""
+    """Create, list, rotate and revoke tokens."""
 
 
 @command.command("create")
@@ -39,9 +39,20 @@ def create(user: str, workspace: str | None, expires: str | None, home: Path | N
     def make(connection: Connection) -> tuple[str, str]:
         bound = None if workspace is None else choose_workspace(connection, workspace).key
         secret = secrets.token_bytes(access.SECRET_BYTES)
-        return access.create_token(
+        made = access.create_token(
             connection, user, workspace=bound, expires_at=expires_at, now=now, secret_bytes=secret
         )
+        audit.note_for_user(
+            connection,
+            user,
+            bound,
+            "token.created",
+            admin.operator(),
+            now=now,
+            token=made[1],
+            expires=expires,
+        )
+        return made
 
     with admin.opened(home) as (_, database):
         text, token_id = database.write_blocking(make)
@@ -60,14 +71,65 @@ def list_(home: Path | None, form: str) -> None:
     output.print_rows(form, [_row(token, now) for token in tokens], _COLUMNS)
 
 
+@command.command("rotate")
+@click.argument("token_id")
+@click.option("--overlap", metavar="TIME", default="24h", show_default=True, help="The old one's last time.")
+@click.option("--expires", metavar="TIME", help="When the new one ends; default: never.")
+@home_option
+def rotate(token_id: str, overlap: str, expires: str | None, home: Path | None) -> None:
+    """Print a token that takes the place of another one, which ends after a while."""
+    now = time.time_ns()
+    expires_at = None if expires is None else parse_expiry(expires, now)
+    last = parse_expiry(overlap, now)
+
+    def change(connection: Connection) -> tuple[str, str]:
+        old = access.find_token(connection, token_id)
+        secret = secrets.token_bytes(access.SECRET_BYTES)
+        made = access.rotate_token(
+            connection,
+            token_id,
+            overlap=max(0, last - now),
+            expires_at=expires_at,
+            now=now,
+            secret_bytes=secret,
+        )
+        _note(connection, old, "token.rotated", now, successor=made[1])
+        return made
+
+    with admin.opened(home) as (_, database):
+        text, new_id = database.write_blocking(change)
+    output.write(text)
+    output.tell(f"token {new_id} follows {token_id}, which ends at {format_instant(last)} at the latest")
+
+
 @command.command("revoke")
 @click.argument("token_id")
 @home_option
 def revoke(token_id: str, home: Path | None) -> None:
     """End a token and every browser session that came from it."""
+    now = time.time_ns()
+
+    def end(connection: Connection) -> None:
+        access.revoke_token(connection, token_id, now)
+        _note(connection, access.find_token(connection, token_id), "token.revoked", now)
+
     with admin.opened(home) as (_, database):
-        database.write_blocking(lambda connection: access.revoke_token(connection, token_id, time.time_ns()))
+        database.write_blocking(end)
     output.tell(f"token {token_id} is revoked")
+
+
+def _note(connection: Connection, token: Token, action: str, now: int, **facts: object) -> None:
+    bound = None if token.workspace_id is None else access.find_workspace(connection, token.workspace_id)
+    audit.note_for_user(
+        connection,
+        token.user_id,
+        None if bound is None else bound.key,
+        action,
+        admin.operator(),
+        now=now,
+        token=token.token_id,
+        **facts,
+    )
 
 
 def parse_expiry(text: str, now: int) -> int:

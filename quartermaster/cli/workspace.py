@@ -11,8 +11,9 @@ from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
 from quartermaster.core.journal import format_instant
 from quartermaster.home import choose_workspace
-from quartermaster.store import access, transfer
+from quartermaster.store import access, audit, transfer
 from quartermaster.store.access import Workspace
+from quartermaster.store.database import Connection, Database
 
 _EXPORT_SECONDS = 3600.0
 
@@ -30,12 +31,15 @@ def command() -> None:
 @output.format_option
 def create(slug: str, workspace_id: str | None, name: str | None, home: Path | None, form: str) -> None:
     """Make a workspace and its inbox."""
+
+    def make(connection: Connection) -> Workspace:
+        now = time.time_ns()
+        made = access.create_workspace(connection, slug, workspace_id=workspace_id, name=name, now=now)
+        audit.note(connection, made.key, "workspace.created", admin.operator(), now=now, slug=slug)
+        return made
+
     with admin.opened(home) as (folder, database):
-        workspace = database.write_blocking(
-            lambda connection: access.create_workspace(
-                connection, slug, workspace_id=workspace_id, name=name, now=time.time_ns()
-            )
-        )
+        workspace = database.write_blocking(make)
         inbox = folder.create_inbox(workspace.slug)
     output.print_rows(form, [_row(workspace)], _COLUMNS)
     output.tell(f"drop recordings into {inbox}")
@@ -57,6 +61,7 @@ def export(file: Path, workspace: str | None, home: Path | None, form: str) -> N
             slug=chosen.slug,
         )
         end = transfer.export(database, chosen.key, head, file, seconds=_EXPORT_SECONDS)
+        _note(database, chosen, "workspace.exported", missions=end.missions, entries=end.entries)
     output.print_rows(form, [{"file": str(file), **msgspec.to_builtins(end)}], _EXPORTED)
 
 
@@ -71,6 +76,7 @@ def import_(file: Path, workspace: str | None, home: Path | None, form: str) -> 
     with admin.opened(home) as (_, database):
         chosen = database.look_up(lambda connection: choose_workspace(connection, workspace))
         imported = transfer.take_in(database, chosen.key, file, now=time.time_ns())
+        _note(database, chosen, "workspace.imported", missions=imported.missions, accepted=imported.accepted)
     output.print_rows(form, [msgspec.to_builtins(imported)], _IMPORTED)
 
 
@@ -82,6 +88,14 @@ def list_(home: Path | None, form: str) -> None:
     with admin.opened(home) as (_, database):
         known = database.read_blocking(access.list_workspaces)
     output.print_rows(form, [_row(workspace) for workspace in known], _COLUMNS)
+
+
+def _note(database: Database, workspace: Workspace, action: str, **facts: int) -> None:
+    database.write_blocking(
+        lambda connection: audit.note(
+            connection, workspace.key, action, admin.operator(), now=time.time_ns(), **facts
+        )
+    )
 
 
 def _row(workspace: Workspace) -> dict[str, object]:

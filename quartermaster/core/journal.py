@@ -13,6 +13,9 @@ SEVERITIES: Final = ("info", "notice", "warn", "error")
 ID_LIMIT: Final = 512
 """Characters that an id of an entry, a mission or a run may have."""
 
+AUDIT: Final = "audit."
+"""Entry types that begin so tell what was done to a workspace; they come from this program alone."""
+
 _NANOSECONDS: Final = 1_000_000_000
 _EARLIEST: Final = -(2**63)
 _LATEST: Final = 2**63 - 1

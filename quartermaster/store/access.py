@@ -3,7 +3,6 @@
 Of every secret only a SHA-256 is stored: 256 random bits need no slow hash.
 """
 
-import binascii
 import hmac
 import re
 import secrets
@@ -13,10 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from quartermaster.errors import NotFound, StorageError, UsageError
+from quartermaster.core import tokens
+from quartermaster.core.tokens import new_token, parse_token, secret_text
+from quartermaster.errors import NotFound, UsageError
 from quartermaster.store.database import Connection
 
-SECRET_BYTES: Final = 32
+SECRET_BYTES: Final = tokens.SECRET_BYTES
 """Random bytes that a new token, session or login code is made of."""
 
 SESSION_LIFETIME: Final = 12 * 3600 * 10**9
@@ -30,11 +31,6 @@ FIRST_USER: Final = "local"
 
 _DAY: Final = 86_400 * 10**9
 _SESSION_RENEWAL: Final = SESSION_LIFETIME // 12
-_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_ID_LENGTH: Final = 12
-_SECRET_LENGTH: Final = 43
-_CHECKSUM_LENGTH: Final = 6
-_TOKEN: Final = re.compile(r"qm_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})", re.ASCII)
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ID_LIMIT: Final = 512
@@ -218,13 +214,53 @@ def create_token(
         raise UsageError(f"{user_id!r} is no member of that workspace; `member add` makes them one")
     if expires_at is not None and expires_at <= now:
         raise UsageError("the token would have expired already; choose a later time")
-    text, token_id, digest = _new_token(secret_bytes)
+    text, token_id, secret = new_token(secret_bytes)
     connection.execute(
         "insert into token (token_id, user, workspace, digest, created_at, expires_at)"
         " values (?, ?, ?, ?, ?, ?)",
-        (token_id, user, workspace, digest, now, expires_at),
+        (token_id, user, workspace, sha256(secret.encode()).digest(), now, expires_at),
     )
     return text, token_id
+
+
+def rotate_token(
+    connection: Connection,
+    token_id: str,
+    *,
+    overlap: int,
+    expires_at: int | None,
+    now: int,
+    secret_bytes: bytes,
+) -> tuple[str, str]:
+    """The text and the id of a token that follows another one: same user, same workspace.
+
+    The old one is valid for `overlap` more nanoseconds, and never longer than it would have been.
+    """
+    old = find_token(connection, token_id)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise UsageError(f"token {token_id} has ended; make a new one with `token create`")
+    bound = None if old.workspace_id is None else find_workspace(connection, old.workspace_id)
+    text, new_id = create_token(
+        connection,
+        old.user_id,
+        workspace=None if bound is None else bound.key,
+        expires_at=expires_at,
+        now=now,
+        secret_bytes=secret_bytes,
+    )
+    connection.execute(
+        "update token set expires_at = min(coalesce(expires_at, ?), ?) where token_id = ?",
+        (now + overlap, now + overlap, token_id),
+    )
+    return text, new_id
+
+
+def find_token(connection: Connection, token_id: str) -> Token:
+    """One token by its public id."""
+    for token in list_tokens(connection):
+        if token.token_id == token_id:
+            return token
+    raise NotFound(f"no token {token_id!r}; `token list` shows the ids of all tokens")
 
 
 def list_tokens(connection: Connection) -> list[Token]:
@@ -263,13 +299,13 @@ def first_start(connection: Connection, *, now: int, secret_bytes: bytes) -> str
 
 def token_id_of(token_text: str) -> str | None:
     """The public id inside of a well-formed token; says nothing about whether it is valid."""
-    parsed = _parse_token(token_text)
+    parsed = parse_token(token_text)
     return None if parsed is None else parsed[0]
 
 
 def authenticate(connection: Connection, token_text: str, now: int) -> Principal | None:
     """Who the token speaks for; None when it is unknown, wrong, expired, revoked or its user no member."""
-    parsed = _parse_token(token_text)
+    parsed = parse_token(token_text)
     if parsed is None:
         return None
     token_id, secret = parsed
@@ -282,7 +318,7 @@ def authenticate(connection: Connection, token_text: str, now: int) -> Principal
 
 def create_session(connection: Connection, token_id: str, *, now: int, secret_bytes: bytes) -> str:
     """The text of a new browser session that may do what the token may, for as long as the token may."""
-    text = _base62(secret_bytes, _SECRET_LENGTH)
+    text = secret_text(secret_bytes)
     connection.execute("delete from session where expires_at <= ?", (now,))
     connection.execute(
         "insert into session (digest, token_id, created_at, expires_at) values (?, ?, ?, ?)",
@@ -293,7 +329,7 @@ def create_session(connection: Connection, token_id: str, *, now: int, secret_by
 
 def authenticate_session(connection: Connection, session_text: str, now: int) -> Principal | None:
     """Who a browser session speaks for; None when it or its token has ended."""
-    digest = sha256(session_text.encode("utf-8", "surrogateescape")).digest()
+    digest = session_digest(session_text)
     rows = connection.execute(_PRINCIPAL_BY_SESSION, (digest, now)).fetchall()
     return _principal(rows, now, session=digest) if rows else None
 
@@ -303,9 +339,21 @@ def end_session(connection: Connection, session: bytes) -> None:
     connection.execute("delete from session where digest = ?", (session,))
 
 
+def end_sessions(connection: Connection, user: int) -> None:
+    """Log a user out everywhere; the tokens stay valid."""
+    connection.execute(
+        "delete from session where token_id in (select token_id from token where user = ?)", (user,)
+    )
+
+
+def session_digest(session_text: str) -> bytes:
+    """How a session is kept."""
+    return sha256(session_text.encode("utf-8", "surrogateescape")).digest()
+
+
 def create_login_code(connection: Connection, token_id: str, *, now: int, secret_bytes: bytes) -> str:
     """The text of a code that logs one browser in, once, within LOGIN_CODE_LIFETIME."""
-    text = _base62(secret_bytes, _SECRET_LENGTH)
+    text = secret_text(secret_bytes)
     connection.execute("delete from login_code where expires_at <= ?", (now,))
     connection.execute(
         "insert into login_code (digest, token_id, expires_at) values (?, ?, ?)",
@@ -407,32 +455,3 @@ def _checked_id(value: str, what: str) -> str:
     if _CONTROL.search(value):
         raise UsageError(f"a {what} holds no control characters")
     return value
-
-
-def _new_token(secret_bytes: bytes) -> tuple[str, str, bytes]:
-    secret = _base62(secret_bytes, _SECRET_LENGTH)
-    token_id = _base62(sha256(b"token id" + secret_bytes).digest(), _ID_LENGTH)
-    body = f"qm_{token_id}_{secret}"
-    return body + _checksum(body), token_id, sha256(secret.encode()).digest()
-
-
-def _parse_token(text: str) -> tuple[str, str] | None:
-    match = _TOKEN.fullmatch(text)
-    if match is None or _checksum(text[:-_CHECKSUM_LENGTH]) != match[3]:
-        return None
-    return match[1], match[2]
-
-
-def _checksum(body: str) -> str:
-    return _base62(binascii.crc32(body.encode()).to_bytes(4, "big"), _CHECKSUM_LENGTH)
-
-
-def _base62(data: bytes, length: int) -> str:
-    """The last `length` base62 digits of a number, the most significant first."""
-    if length == _SECRET_LENGTH and len(data) < SECRET_BYTES:
-        raise StorageError(f"a secret is made of {SECRET_BYTES} random bytes")
-    number, digits = int.from_bytes(data, "big"), []
-    for _ in range(length):
-        number, digit = divmod(number, 62)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartermaster.core.journal import SEVERITIES, JournalEntry, minted_id, read_entry
+from quartermaster.core.journal import AUDIT, SEVERITIES, JournalEntry, minted_id, read_entry
 from quartermaster.core.trajectory import MODEL_CALL, Step, key_of, step_of
 from quartermaster.errors import Rejected, UsageError
 from quartermaster.store import absorption, chain, missions
@@ -77,8 +77,9 @@ def decode_entry(
 ) -> Decoded:
     """Read one raw entry; raises Rejected with the reason.
 
-    `workspace_names` are the id and the slug that the entry's own workspace_id may name; None accepts
-    any. `mint` gives an id to an entry that comes without one.
+    `workspace_names` are the id and the slug that the entry's own workspace_id may name. None is for
+    entries that this program has written: it accepts any, and what nobody else may say. `mint` gives
+    an id to an entry that comes without one.
     """
     entry = read_entry(raw)
     if (
@@ -87,6 +88,8 @@ def decode_entry(
         and entry.workspace_id not in workspace_names
     ):
         raise Rejected("the entry belongs to another workspace")
+    if workspace_names is not None and entry.entry_type.startswith(AUDIT):
+        raise Rejected(f"entries of the type {AUDIT}* are written by this program alone")
     if entry.id is None:
         entry.id = mint(raw)
     return Decoded(raw, entry_key(entry.id), zlib.crc32(raw), entry, step_of(entry))
