@@ -19,7 +19,6 @@ from quartermaster.api import (
     eval,
     health,
     journal,
-    metrics,
     missions,
     outline,
     page,
@@ -67,7 +66,6 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     traces.add_logs,
     health.show_liveness,
     health.show_readiness,
-    metrics.show_metrics,
     health.show_schema,
 )
 
@@ -82,7 +80,6 @@ class _Application(Litestar):
 def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = ROUTES) -> Litestar:
     """The whole HTTP API over the given services; ValueError for a route that does not say who may use it."""
     _require_roles(routes)
-    requests = metrics.Requests()
     application = _Application(
         routes,
         before_request=access.authorise,
@@ -96,7 +93,6 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
                 "services": services,
                 "doorkeeper": access.Doorkeeper(services),
                 "streams": Streams(),
-                "requests": requests,
                 "keys": Keys(),
                 "intake": traces.Intake(),
                 "describe": partial(describe, routes),
@@ -105,8 +101,7 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
     )
     hosts = accepted_hosts(services.host, services.port, services.allowed_hosts)
     # Middleware of the library comes after its routing; the edge is to come before everything.
-    edge = Edge(application.asgi_handler, hosts, services.proxies)
-    application.asgi_handler = metrics.Measured(edge, requests)
+    application.asgi_handler = Edge(application.asgi_handler, hosts, services.proxies)
     return application
 
 
