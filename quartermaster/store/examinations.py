@@ -44,20 +44,15 @@ def keep(connection: Connection, examined: Iterable[Examined]) -> None:
     compress = zstandard.ZstdCompressor().compress
     for one in examined:
         found = one.examination
-        known = found.by_severity
+        severities = found.by_severity
+        counted = (None, None, None) if severities is None else severities.values()
         kept = connection.execute(
             "insert into examination (mission, revision, rules, high, warn, info, data)"
             " select id, ?, ?, ?, ?, ?, ? from mission where id = ?"
             " on conflict (mission) do update set revision = excluded.revision, rules = excluded.rules,"
             " high = excluded.high, warn = excluded.warn, info = excluded.info, data = excluded.data"
             " returning mission",
-            (
-                one.revision,
-                one.rules,
-                *(known.values() if known else (None, None, None)),
-                compress(msgspec.json.encode(found)),
-                one.mission,
-            ),
+            (one.revision, one.rules, *counted, compress(msgspec.json.encode(found)), one.mission),
         ).fetchone()
         if kept is None:
             continue

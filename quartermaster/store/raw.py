@@ -115,27 +115,32 @@ class RawReader:
 
     def read(self, mission: int, sequence: int) -> bytes | None:
         """The raw entry at a sequence; None when it was removed."""
+        first, raws = self.block_of(mission, sequence)
+        return raws[sequence - first] if sequence - first < len(raws) else None
+
+    def block_of(self, mission: int, sequence: int) -> tuple[int, list[bytes]]:
+        """The entries around a sequence that are kept together, and the sequence of the first of them; none
+        where that one was removed."""
         for (block_mission, first), raws in self._blocks.items():
             if block_mission == mission and first <= sequence < first + len(raws):
-                return raws[sequence - first]
+                return first, raws
         row: tuple[Any, ...] | None = self._connection.execute(
             "select raw from tail where mission = ? and sequence = ?", (mission, sequence)
         ).fetchone()
         if row is not None:
-            return bytes(row[0])
+            return sequence, [bytes(row[0])]
         row = self._connection.execute(
             "select first_sequence, entries, data from block"
             " where mission = ? and first_sequence <= ? order by first_sequence desc limit 1",
             (mission, sequence),
         ).fetchone()
         if row is None or sequence >= row[0] + row[1]:
-            return None
-        raws = unpack(self._decompress(row[2]))
-        self._blocks[mission, row[0]] = raws
+            return sequence, []
+        first, raws = int(row[0]), unpack(self._decompress(row[2]))
+        self._blocks[mission, first] = raws
         if len(self._blocks) > _CACHED_BLOCKS:
             self._blocks.popitem(last=False)
-        first = int(row[0])
-        return raws[sequence - first]
+        return first, raws
 
     def sequences_with(self, mission: int, needles: Sequence[bytes]) -> Iterator[int]:
         """Sequences of a mission whose raw entry holds one of these lower-case texts."""

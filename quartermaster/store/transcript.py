@@ -1,6 +1,8 @@
 """Reads a mission in words: its raw entries in the order of its trajectory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from quartermaster.core.pricing import Price
@@ -44,23 +46,29 @@ def read_transcript(
 
 
 def _raws(connection: Connection, mission: int) -> Iterator[bytes]:
+    """Entries mostly come in the order of their blocks: the next one is looked for beside the last."""
     reader = RawReader(connection)
+    first, raws = 0, list[bytes]()
+    for sequence in _sequences(connection, mission):
+        if not first <= sequence < first + len(raws):
+            first, raws = reader.block_of(mission, sequence)
+        if sequence - first < len(raws):
+            yield raws[sequence - first]
+
+
+def _sequences(connection: Connection, mission: int) -> Iterable[int]:
+    """In the order of a replay, which is that of the table unless ids have two forms."""
+    mixed = connection.execute("select mixed_ids from mission where id = ?", (mission,)).fetchone()
+    columns = "sequence" if mixed == (0,) else "instant, entry_id, sequence"
     rows = connection.execute(
-        "select instant, entry_id, sequence from entry where mission = ? order by instant, entry_id",
+        f"select {columns} from entry where mission = ? order by instant, entry_id",  # noqa: S608 - our own
         (mission,),
     )
-    for _, sequence in _in_order(rows):
-        raw = reader.read(mission, sequence)
-        if raw is not None:
-            yield raw
+    return (row[0] for row in rows) if mixed == (0,) else _in_order(rows)
 
 
-def _in_order(rows: Iterator[tuple[int, str | int, int]]) -> Iterator[tuple[int, int]]:
+def _in_order(rows: Iterable[tuple[int, str | int, int]]) -> Iterator[int]:
     """Ids of two forms at one instant are ordered by their texts, as a replay orders them."""
-    group: list[tuple[int, str, int]] = []
-    for instant, entry_id, sequence in rows:
-        if group and group[0][0] != instant:
-            yield from ((one[0], one[2]) for one in sorted(group))
-            group = []
-        group.append((instant, entry_id_of(entry_id), sequence))
-    yield from ((one[0], one[2]) for one in sorted(group))
+    for _, group in groupby(rows, key=itemgetter(0)):
+        texts = sorted((entry_id_of(entry_id), sequence) for _, entry_id, sequence in group)
+        yield from (sequence for _, sequence in texts)
