@@ -4,21 +4,26 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Final, NamedTuple
 
+import msgspec
+
 from quartermaster.core.capsule import (
     MISSIONS_LIMIT,
     Capsule,
     FrozenMission,
     Head,
     Sealed,
+    accepted_after,
     freeze,
     open_capsule,
     seal,
     with_texts,
 )
+from quartermaster.core.journal import format_instant
 from quartermaster.core.pricing import Price
 from quartermaster.core.selection import Selection
 from quartermaster.errors import NotFound, UsageError
 from quartermaster.store import baselines, missions, trajectory
+from quartermaster.store.baselines import Baseline
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
@@ -63,23 +68,68 @@ def baseline_side(connection: Connection, workspace: int, name: str) -> Side:
     return Side(capsule, Sealed(capsule.digest, data))
 
 
+class Signed(NamedTuple):
+    """Who freezes or accepts a baseline, when and why."""
+
+    name: str
+    by: str
+    reason: str | None
+    now: int
+
+    def head(self, head: Head, former: Capsule | None) -> Head:
+        """The head of the capsule of the baseline."""
+        signed = msgspec.structs.replace(
+            head,
+            name=self.name,
+            created_at=format_instant(self.now),
+            created_by=self.by,
+            reason=self.reason,
+        )
+        return signed if former is None else accepted_after(signed, former)
+
+
 def freeze_baseline(
     connection: Connection,
     workspace: int,
     selection: Selection,
+    signed: Signed,
     head: Head,
     *,
     price: Price,
     check: Callable[[], None],
+    accepted: bool,
 ) -> Side:
-    """A capsule for a baseline; NotFound where nothing is selected."""
+    """A capsule for a baseline, new or accepted for the one that is there.
+
+    Raises NotFound where nothing is selected, or nothing is there to accept it for.
+    """
     if selection.baseline is not None:
         raise UsageError("a baseline is frozen from missions, not from another baseline")
-    side = freeze_missions(connection, workspace, selection, head, price=price, check=check)
-    assert side is not None
-    if not side.capsule.missions:
+    baselines.check_name(signed.name)
+    former = baseline_side(connection, workspace, signed.name).capsule if accepted else None
+    side = freeze_missions(
+        connection, workspace, selection, signed.head(head, former), price=price, check=check
+    )
+    if side is None or not side.capsule.missions:
         raise NotFound("no mission is selected; `quartermaster missions` lists what there is")
     return side
+
+
+def keep_baseline(
+    connection: Connection, workspace: int, side: Side, signed: Signed, *, accepted: bool
+) -> Baseline:
+    """Keep a frozen side as the baseline that it was frozen for."""
+    return baselines.add_version(
+        connection,
+        workspace,
+        name=signed.name,
+        sealed=side.sealed,
+        mission_ids=tuple(mission.mission_id for mission in side.capsule.missions),
+        created_by=signed.by,
+        reason=signed.reason,
+        accepted=accepted,
+        now=signed.now,
+    )
 
 
 def _frozen(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "quartermaster"
 
 LEVELS = (
-    {"errors", "pulse"},
+    {"errors", "instruments", "pulse"},
     {"core"},
     {"adapters", "store"},
     {
@@ -22,6 +22,7 @@ LEVELS = (
         "examine",
         "examiner",
         "freezing",
+        "recomputing",
         "history",
         "home",
         "inbox",

@@ -1,13 +1,25 @@
 """`quartermaster compare`: is the candidate worse than the baseline?"""
 
 import logging
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 import msgspec
 
 from quartermaster.cli import output
+from quartermaster.cli.capsules import (
+    BASELINE,
+    freeze_recordings,
+    head_for,
+    judge,
+    names_capsule,
+    read_capsule,
+    write_evidence,
+)
 from quartermaster.cli.options import home_option, open_target, settings_for
 from quartermaster.cli.target import Row, Target, find_mission_id
 from quartermaster.cli.waiting import progress
@@ -15,6 +27,9 @@ from quartermaster.config import Settings, own_prices, profile_of
 from quartermaster.core.selection import Selection, selection_of
 from quartermaster.core.trials import Trial
 from quartermaster.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from quartermaster.freezing import Side
 
 FailOn = Literal["breach", "outside-noise", "regressed", "never"]
 
@@ -33,6 +48,12 @@ _LOCAL: Final = "local"
     help="What makes the exit code 1. Default: a breach between two missions, a regression of two sets.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 when there is no verdict.")
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Also keep what `verify` needs: one .json file, or a folder of report and capsules.",
+)
 @home_option
 @click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL).")
 @click.option("--token", metavar="TOKEN", help="The token for it (QUARTERMASTER_TOKEN).")
@@ -44,6 +65,7 @@ def command(
     candidate: str,
     fail_on: FailOn | None,
     strict: bool,
+    evidence: Path | None,
     home: Path | None,
     url: str | None,
     token: str | None,
@@ -52,25 +74,61 @@ def command(
 ) -> int:
     """Say whether CANDIDATE is worse than BASELINE.
 
-    Each is a file or folder of recordings (no daemon and no home are needed then), a mission id, or what
-    is known of missions: task=checkout,variant=v2,since=2027-01-01T00:00:00Z. One mission against one is
+    Each is a file or folder of recordings (no daemon and no home are needed then), a frozen baseline (a
+    .qmb file, or baseline:NAME of a home), a mission id, or what is known of missions:
+    task=checkout,variant=v2,since=2027-01-01T00:00:00Z. One mission against one is
     held against thresholds; sets are paired by task and tested, so that noise is told from regression.
     """
-    sides = (baseline, candidate)
-    recorded = [Path(side).exists() for side in sides]
-    if any(recorded):
-        if not all(recorded):
-            missing = sides[recorded.index(False)]
-            raise NotFound(f"there is no file or folder {missing!r}; compare recordings with recordings")
-        report = compare_recordings(Path(baseline), Path(candidate), settings_for(home))
-    else:
-        target = open_target(home=home, url=url, token=token, workspace=workspace, create=False)
-        try:
-            report = _compare_known(target, baseline, candidate)
-        finally:
-            target.close()
-    output.print_document(form, report, lambda: _as_text(report, form))
+    opened = partial(open_target, home=home, url=url, token=token, workspace=workspace, create=False)
+    report = compare_sides((baseline, candidate), settings_for(home), opened, evidence)
+    output.print_document(form, report, lambda: as_text(report, form))
     return exit_code(report, fail_on, strict=strict)
+
+
+def compare_sides(
+    sides: tuple[str, str], settings: Settings, opened: Callable[[], Target], evidence: Path | None
+) -> Row:
+    """The report of two sides, whatever each of them is; `opened` opens the home or daemon if need be."""
+    recorded = [Path(side).exists() for side in sides]
+    frozen = [names_capsule(side) for side in sides]
+    kept = [side.startswith(BASELINE) for side in sides]
+    if any(frozen) or evidence is not None or (any(kept) and any(recorded)):
+        return _compare_frozen(sides, settings, opened, evidence)
+    if not any(recorded):
+        with closing(opened()) as target:
+            return _compare_known(target, *sides)
+    if not all(recorded):
+        missing = sides[recorded.index(False)]
+        raise NotFound(f"there is no file or folder {missing!r}; compare recordings with recordings")
+    return compare_recordings(Path(sides[0]), Path(sides[1]), settings)
+
+
+def _compare_frozen(
+    sides: tuple[str, str], settings: Settings, opened: Callable[[], Target], evidence: Path | None
+) -> Row:
+    before, after = (
+        freeze_side(text, side, settings, opened)
+        for text, side in zip(sides, ("baseline", "candidate"), strict=True)
+    )
+    report: Row = msgspec.to_builtins(judge(before.capsule, after.capsule, settings))
+    if evidence is not None:
+        write_evidence(evidence, report, {one.sealed.digest: one.sealed.data for one in (before, after)})
+    return report
+
+
+def freeze_side(text: str, side: str, settings: Settings, opened: Callable[[], Target]) -> "Side":
+    """What a person named, as a capsule: a file of one, recordings, or missions and baselines of a home."""
+    if names_capsule(text):
+        return read_capsule(Path(text))
+    if Path(text).exists():
+        return freeze_recordings(Path(text), side, settings, head_for(settings))
+    with closing(opened()) as target:
+        from quartermaster.cli.local import Local
+
+        if not isinstance(target, Local):
+            raise UsageError(f"{side}: {text!r} lies in a daemon elsewhere; run this on its machine")
+        described = text if "=" in text or text.startswith(BASELINE) else f"{text},"
+        return target.side(selection_of(described_side(target, described, side), side))
 
 
 def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> Row:
@@ -137,11 +195,16 @@ def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> R
 
 def _compare_known(target: Target, baseline: str, candidate: str) -> Row:
     sides = {"baseline": baseline, "candidate": candidate}
-    if not any("=" in text or "," in text for text in sides.values()):
+    alone = not any(mark in candidate for mark in "=,:")
+    if baseline.startswith(BASELINE) and alone:
+        one = find_mission_id(target, candidate)
+        body: dict[str, Any] = {"baseline": baseline.removeprefix(BASELINE), "candidate_mission_id": one}
+        row = target.evaluate("regression", body, wait=True)
+    elif not any(mark in text for text in sides.values() for mark in "=,") and not _any_baseline(sides):
         body = {f"{side}_mission_id": find_mission_id(target, text) for side, text in sides.items()}
         row = target.evaluate("regression", body, wait=True)
     else:
-        body = {side: _described(target, text, side) for side, text in sides.items()}
+        body = {side: described_side(target, text, side) for side, text in sides.items()}
         row = target.evaluate("comparisons", body, wait=True)
     if row["status"] == "failed":
         raise UsageError(f"the comparison failed: {row.get('result') or row.get('reason')}")
@@ -149,8 +212,14 @@ def _compare_known(target: Target, baseline: str, candidate: str) -> Row:
     return report
 
 
-def _described(target: Target, text: str, side: str) -> Any:
+def _any_baseline(sides: Mapping[str, str]) -> bool:
+    return any(text.startswith(BASELINE) for text in sides.values())
+
+
+def described_side(target: Target, text: str, side: str) -> Any:
     """Ids with commas between them, or fields as `name=value`; other names are those of labels."""
+    if text.startswith(BASELINE):
+        return {"baseline": text.removeprefix(BASELINE)}
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not any("=" in part for part in parts):
         return [find_mission_id(target, part) for part in parts]
@@ -192,7 +261,8 @@ def _continued(pair: Row) -> bool:
     return any(change["kind"] == "continuation" for change in changes)
 
 
-def _as_text(report: Row, form: str) -> str:
+def as_text(report: Row, form: str) -> str:
+    """A report for people."""
     from quartermaster.cli.eval import report_text
 
     return report_text(report, form)

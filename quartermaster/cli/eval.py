@@ -1,5 +1,6 @@
 """`quartermaster eval`: replay missions, compare them, and read the results."""
 
+from pathlib import Path
 from typing import Final
 
 import click
@@ -8,6 +9,7 @@ import msgspec
 from quartermaster.cli import output
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id, find_run_id
+from quartermaster.errors import UsageError
 
 REGRESSED: Final = 1
 NO_VERDICT: Final = 3
@@ -77,11 +79,34 @@ def runs(target: Target, limit: int, form: str) -> None:
 @command.command("get")
 @click.argument("run")
 @_strict_option
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Also keep what `verify` needs: one .json file, or a folder of report and capsules.",
+)
 @target_options()
 @output.format_option
-def get(target: Target, run: str, strict: bool, form: str) -> int:
+def get(target: Target, run: str, strict: bool, evidence: Path | None, form: str) -> int:
     """Print RUN with its report. Exits like the command that would have waited for it."""
-    return print_run(form, target.run(find_run_id(target, run)), strict=strict)
+    row = target.run(find_run_id(target, run))
+    if evidence is not None:
+        _write_evidence(target, row, evidence)
+    return print_run(form, row, strict=strict)
+
+
+def _write_evidence(target: Target, row: Row, path: Path) -> None:
+    from quartermaster.cli.capsules import write_evidence
+    from quartermaster.cli.local import Local
+
+    if not isinstance(target, Local):
+        raise UsageError("the capsules of a run are in its home; run this on its machine, without --url")
+    provenance = (row.get("report") or {}).get("provenance")
+    if provenance is None:
+        raise UsageError("this run has no capsules: only verdicts on two sides of a usual size have")
+    wanted = {provenance["baseline"], provenance["candidate"]}
+    capsules = {digest: target.capsule(digest) for digest in wanted}
+    write_evidence(path, row["report"], {digest: data for digest, data in capsules.items() if data})
 
 
 def print_run(form: str, row: Row, *, strict: bool) -> int:

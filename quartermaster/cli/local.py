@@ -11,8 +11,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from quartermaster import logs
+from quartermaster import freezing, logs
+from quartermaster.api.frozen_rows import baseline_detail, baseline_row
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, source_row
+from quartermaster.cli.capsules import head_for
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
@@ -22,13 +24,16 @@ from quartermaster.core.journal import parse_instant
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
-from quartermaster.core.selection import selection_of
+from quartermaster.core.selection import Selection, selection_of
 from quartermaster.core.trends import trends_of
+from quartermaster.core.tuning import Known
 from quartermaster.errors import HomeLocked, NotFound, Rejected, StorageError, UsageError
-from quartermaster.evaluate import assess_mission, execute_here, nothing_to_check
+from quartermaster.evaluate import assess_mission, edition_of, execute_here, nothing_to_check
+from quartermaster.freezing import Side
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
-from quartermaster.store import access, examinations, journal, missions, runs, similar, sources
+from quartermaster.sets import read_history
+from quartermaster.store import access, baselines, examinations, journal, missions, runs, similar, sources
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.examinations import Examined
@@ -43,6 +48,7 @@ T = TypeVar("T")
 
 _PAGE: Final = 500
 _DRAWN_AT_ONCE: Final = 20_000
+_HISTORY_SECONDS: Final = 600.0
 _SECONDS: Final = 60.0
 """A person at a command line waits longer for a question than a client of the API."""
 
@@ -202,6 +208,20 @@ class Local:
             lambda connection: runs.run_ids_starting(connection, self._workspace, prefix, limit)
         )
 
+    def history(self, selection: Selection | None) -> tuple[Known, ...]:
+        """Missions that were repeated, or those selected, judged alone."""
+        price = PriceBook(own_prices(self._settings))
+        return self._database.read_blocking(
+            lambda connection: read_history(
+                connection, self._workspace, selection, price=price, check=nothing_to_check
+            ),
+            _HISTORY_SECONDS,
+        )
+
+    def selected(self, selection: Selection) -> list[Mission]:
+        """The missions of one side of a comparison as they are known at this moment."""
+        return self._read(lambda connection: missions.select_missions(connection, self._workspace, selection))
+
     def trends(self, filters: Row) -> Row:
         given = _with_instants(filters)
         by, metrics = given.pop("by"), given.pop("metric", ())
@@ -213,6 +233,85 @@ class Local:
         )
         shown: Row = msgspec.to_builtins(trends_of(facts, profile, by=by, metrics=metrics))
         return shown
+
+    def baselines(self) -> list[Row]:
+        found = self._read(lambda connection: baselines.list_baselines(connection, self._workspace))
+        return [baseline_row(one) for one in found]
+
+    def baseline(self, name: str) -> Row:
+        def find(connection: Connection) -> Row:
+            history = baselines.history(connection, self._workspace, name)
+            capsule = freezing.baseline_side(connection, self._workspace, name).capsule
+            return baseline_detail(history, capsule)
+
+        return self._read(find)
+
+    def freeze(self, body: Row) -> Row:
+        return self._keep_baseline(str(body["name"]), body, accepted=False)
+
+    def accept(self, name: str, body: Row) -> Row:
+        return self._keep_baseline(name, body, accepted=True)
+
+    def _keep_baseline(self, name: str, body: Row, *, accepted: bool) -> Row:
+        signed = freezing.Signed(name, body["by"], body.get("reason"), time.time_ns())
+        selection = selection_of(body["missions"], "missions")
+        frozen = self._read(
+            lambda connection: freezing.freeze_baseline(
+                connection,
+                self._workspace,
+                selection,
+                signed,
+                head_for(self._settings),
+                price=PriceBook(own_prices(self._settings)),
+                check=nothing_to_check,
+                accepted=accepted,
+            )
+        )
+        return self.keep_baseline(frozen, signed, accepted=accepted)
+
+    def keep_baseline(self, frozen: Side, signed: freezing.Signed, *, accepted: bool) -> Row:
+        """Keep a capsule that is frozen already."""
+        kept = self._database.write_blocking(
+            lambda connection: freezing.keep_baseline(
+                connection, self._workspace, frozen, signed, accepted=accepted
+            )
+        )
+        return baseline_row(kept)
+
+    def side(self, selection: Selection) -> Side:
+        """Missions or a baseline of this home as a capsule."""
+        if selection.baseline is not None:
+            name = selection.baseline
+            return self._read(lambda connection: freezing.baseline_side(connection, self._workspace, name))
+        frozen = self._read(
+            lambda connection: freezing.freeze_missions(
+                connection,
+                self._workspace,
+                selection,
+                head_for(self._settings),
+                price=PriceBook(own_prices(self._settings)),
+                check=nothing_to_check,
+            )
+        )
+        assert frozen is not None
+        return frozen
+
+    def capsule(self, digest: str) -> bytes | None:
+        """The bytes of a capsule that a verdict rests on."""
+        return self._read(lambda connection: baselines.find_capsule(connection, self._workspace, digest))
+
+    def recompute(self) -> list[Row]:
+        """Every verdict and baseline, as it was and as it would be today."""
+        from quartermaster.core.frozen import Today
+        from quartermaster.recomputing import standings
+
+        prices = own_prices(self._settings)
+        today = Today(PriceBook(prices), edition_of(prices), profile_of(self._settings))
+        found = self._database.read_blocking(
+            lambda connection: list(standings(connection, self._workspace, today, nothing_to_check)),
+            float("inf"),
+        )
+        return [_plain(one) for one in found]
 
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         ledgers = ingest_paths(
@@ -278,12 +377,17 @@ def _queued(kind: str, body: Row, usual: Profile) -> dict[str, Any]:
     thresholds = body.get("thresholds")
     asked = Asked(
         thresholds=thresholds and msgspec.convert(msgspec.to_builtins(usual) | thresholds, Profile),
-        **({side: selection_of(body[side], side) for side in _SIDES} if _KINDS[kind] == COMPARISON else {}),
+        **{side: selection_of(_described(body[side]), side) for side in _SIDES if side in body},
     )
     return {"seed": 0, **missions_and_seed, "asked": asked}
 
 
 _SIDES: Final = ("baseline", "candidate")
+
+
+def _described(side: Any) -> Any:
+    """A baseline alone may be named by its name."""
+    return {"baseline": side} if isinstance(side, str) else side
 
 
 def _plain(report: msgspec.Struct) -> Row:

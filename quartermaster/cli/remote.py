@@ -78,6 +78,18 @@ class Remote:
     def trends(self, filters: Row) -> Row:
         return self._client.get(path_of("eval", "trends"), **_parameters(filters))
 
+    def baselines(self) -> list[Row]:
+        return list(self._client.get(path_of("baselines"))["rows"])
+
+    def baseline(self, name: str) -> Row:
+        return self._client.get(path_of("baselines", name))
+
+    def freeze(self, body: Row) -> Row:
+        return self._client.post(path_of("baselines"), msgspec.json.encode(body))
+
+    def accept(self, name: str, body: Row) -> Row:
+        return self._client.post(path_of("baselines", name, "accept"), msgspec.json.encode(body))
+
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         from quartermaster.cli.delivery import deliver
 

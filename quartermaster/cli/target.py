@@ -67,6 +67,22 @@ class Target(Protocol):
         """Series of metrics over missions, with their changes."""
         ...
 
+    def baselines(self) -> list[Row]:
+        """The version that holds of every baseline."""
+        ...
+
+    def baseline(self, name: str) -> Row:
+        """One baseline with its missions and its history."""
+        ...
+
+    def freeze(self, body: Row) -> Row:
+        """Freeze missions as a new baseline."""
+        ...
+
+    def accept(self, name: str, body: Row) -> Row:
+        """Accept missions for a baseline."""
+        ...
+
     def ingest(self, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
         """Read recordings; what became of each file."""
         ...

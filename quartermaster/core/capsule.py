@@ -150,6 +150,15 @@ class FrozenMission(msgspec.Struct, frozen=True, kw_only=True):
             )  # fmt: skip
 
 
+class Former(msgspec.Struct, frozen=True, kw_only=True):
+    """An earlier version of a baseline, that this one was accepted for."""
+
+    digest: str
+    created_at: str | None
+    created_by: str | None
+    reason: str | None
+
+
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What a capsule says of itself. `name` is that of a baseline; without one it is the side of a verdict.
 
@@ -166,6 +175,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None = None
     created_by: str | None = None
     reason: str | None = None
+    history: tuple[Former, ...] = ()
+    """What was accepted before, the last first."""
 
 
 class Capsule(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +192,17 @@ class Sealed(msgspec.Struct, frozen=True):
 
     digest: str
     data: bytes
+
+
+def accepted_after(head: Head, former: Capsule) -> Head:
+    """The head of a capsule that takes the place of another, whose history it goes on with."""
+    last = Former(
+        digest=former.digest,
+        created_at=former.head.created_at,
+        created_by=former.head.created_by,
+        reason=former.head.reason,
+    )
+    return msgspec.structs.replace(head, history=(last, *former.head.history))
 
 
 def freeze(facts: MissionFacts, journal: JournalRange, rows: Iterable[Row], price: Price) -> FrozenMission:

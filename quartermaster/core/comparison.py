@@ -34,6 +34,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             threshold = getattr(self, name)
             if not math.isfinite(threshold) or threshold < 0:
                 raise ValueError(f"the threshold of {name} must be zero or a positive number")
+            # as it is read back from a report, where a whole number would be told apart
+            msgspec.structs.force_setattr(self, name, float(threshold))
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -223,6 +225,11 @@ _GATES: Final = {
     "total_cost_usd": _Gate(_risen, _rose("cost", dollars)),
     "hallucinations": _Gate(_gained, _hallucinations_rose),
 }
+
+
+def worsening(metric: str, baseline: Number, candidate: Number) -> float:
+    """By how much a gate metric got worse, on the scale of its threshold; below zero it got better."""
+    return _GATES[metric].worsening(baseline, candidate)
 
 
 def _threshold(profile: Profile, metric: str, ignored: Collection[str]) -> float | None:

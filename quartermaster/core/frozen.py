@@ -96,7 +96,7 @@ def trials_of(capsule: Capsule, price: Price | None = None) -> tuple[Trial, ...]
     return tuple(trial_of(mission.facts, assess_frozen(mission, price)) for mission in capsule.missions)
 
 
-def head_of(made_by: str, profile: Profile, prices: str, **said: str | None) -> Head:
+def head_of(made_by: str, profile: Profile, prices: str) -> Head:
     """The head of a capsule that is made under the rules of this version."""
     return Head(
         made_by=made_by,
@@ -105,7 +105,6 @@ def head_of(made_by: str, profile: Profile, prices: str, **said: str | None) -> 
         profile=profile,
         prices=prices,
         missions=0,
-        **said,
     )
 
 
@@ -355,7 +354,7 @@ def _differences(told: Any, again: Any, field: str = "") -> Iterator[Difference]
     elif isinstance(told, list) and isinstance(again, list) and len(told) == len(again):
         for index, (before, after) in enumerate(zip(told, again, strict=True)):
             yield from _differences(before, after, f"{field}[{index}]")
-    elif told != again:
+    elif type(told) is not type(again) or told != again:
         yield Difference(field, _short(told), _short(again))
 
 
