@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "metrics": "List the metrics of a mission, each with its definition, unit and direction.",
     "diff": "Show two missions step by step: what changed, and what each difference cost.",
     "similar": "Find missions of the same shape, and how they ended.",
-    "journal": "List journal entries, newest first.",
+    "journal": "List journal entries, newest first; verify that they are those that came.",
     "eval": "Replay missions, compare them, and read the results.",
     "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
     "selftest": "Measure the error rates of the installed rules and hold them against their bars.",

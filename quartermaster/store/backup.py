@@ -4,13 +4,12 @@ import hashlib
 import time
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
 import msgspec
 
 from quartermaster import __version__
 from quartermaster.errors import NotFound, StorageError, UsageError
-from quartermaster.store import migrations
+from quartermaster.store import migrations, verification
 from quartermaster.store.database import (
     Connection,
     closing_connection,
@@ -19,7 +18,6 @@ from quartermaster.store.database import (
     hold_alone,
     sqlite3,
 )
-from quartermaster.store.raw import RawReader
 
 COUNTED: Final = ("workspace", "mission", "entry", "eval_run", "eval_report", "source", "token")
 """Tables whose rows are counted."""
@@ -158,20 +156,4 @@ def _problems(connection: Connection, contents: Contents) -> list[str]:
     for table, count in contents.rows.items():
         if found.get(table) != count:
             problems.append(f"{found.get(table)} rows of {table}, where {count} were kept")
-    return problems or _damaged_entries(connection)
-
-
-def _damaged_entries(connection: Connection) -> list[str]:
-    """Entries whose bytes are not there any more, or are not those that came."""
-    raws = RawReader(connection)
-    rows = connection.execute(
-        "select entry.mission, entry.sequence, entry_key.checksum from entry"
-        " join mission on mission.id = entry.mission"
-        " left join entry_key on entry_key.workspace = mission.workspace"
-        " and entry_key.entry_id = entry.entry_id order by entry.mission, entry.sequence"
-    )
-    damaged = 0
-    for mission, sequence, checksum in rows:
-        raw = raws.read(mission, sequence)
-        damaged += raw is None or crc32(raw) != checksum
-    return [f"{damaged} raw entries are damaged or missing"] if damaged else []
+    return problems or verification.verify_all(connection)

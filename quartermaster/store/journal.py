@@ -307,8 +307,12 @@ def _raw_at(connection: Connection, raws: RawReader, row: _KeyRow, key: EntryKey
 
 
 def _revision_of(one: Decoded) -> Decoded:
-    digest = blake2b(one.raw, digest_size=16).digest()
-    return msgspec.structs.replace(one, key=entry_key(minted_id("revision", entry_id_of(one.key), digest)))
+    return msgspec.structs.replace(one, key=revision_key(entry_id_of(one.key), one.raw))
+
+
+def revision_key(entry_id: str, raw: bytes) -> EntryKey:
+    """Under which id the later telling of a fact is kept."""
+    return entry_key(minted_id("revision", entry_id, blake2b(raw, digest_size=16).digest()))
 
 
 def _links_of(entry: JournalEntry) -> list[int]:
