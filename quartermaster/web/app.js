@@ -156,7 +156,7 @@ session.addEventListener("refused", () => {
 });
 window.addEventListener("hashchange", async () => {
   await show();
-  main.focus({ preventScroll: true });
+  if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
   say(document.title);
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
