@@ -31,6 +31,7 @@ from quartermaster.ingest import (
     Reading,
     files_below,
 )
+from quartermaster.instruments import SECONDS, Histogram
 from quartermaster.pulse import Pulse
 from quartermaster.recording import Recording
 from quartermaster.store import access, missions, raw, sources, watched
@@ -84,6 +85,12 @@ class Ingester:
         self._scan_seconds = scan_seconds
         self._line_limit = line_limit_bytes
         self.pulse = Pulse()
+        self._began = time.time_ns()
+        self.lag = Histogram(
+            "quartermaster_ingest_lag_seconds",
+            "From the change of a file to its entries in the database; older changes do not count.",
+            (*SECONDS, 60.0),
+        )
         self._forget_everything()
 
     def _forget_everything(self) -> None:
@@ -110,6 +117,7 @@ class Ingester:
             "watching": self._watching,
             "scan_seconds": round(self._last_scan_seconds, 3),
             "inboxes": len(self._places),
+            "files": len(self._seen),
         }
 
     def scan_now(self) -> None:
@@ -223,10 +231,16 @@ class Ingester:
         looked_at = self._reading.read_some(workspace, recordings)
         for (recording, more), (path, place) in zip(looked_at, chosen, strict=False):
             del self._due[workspace, path]
+            self._note_lag(recording, more=more)
             if more:
                 self._due[workspace, path] = place
             elif _deserves_another_look(recording.source):
                 self._seen.pop((workspace, path), None)  # so that the next scan looks again
+
+    def _note_lag(self, recording: Recording, *, more: bool) -> None:
+        changed = recording.source.modified
+        if not more and recording.source.id and changed > self._began:
+            self.lag.observe(max(0, time.time_ns() - changed) / 1e9)
 
     def _finish_rested(self) -> None:
         rested: dict[int, list[Recording]] = {}

@@ -90,6 +90,8 @@ class _Journalist:
             return [self._keep_one(connection, workspace, batch, added, now) for batch in batches]
 
         saved = self._database.write_blocking(change)
+        for batch, source in zip(batches, saved, strict=True):
+            _count(self._database, batch.source, source)
         if len(self._names) > _KNOWN_NAMES:
             self._names.clear()
         self._names.update(added)
@@ -129,6 +131,12 @@ class _Journalist:
             if batch.whole_document:
                 sources.drop_older_bytes(connection, source.id, source.generation)
         return source
+
+
+def _count(database: Database, before: Source, after: Source) -> None:
+    name = after.format or "unknown"
+    for result in ("accepted", "duplicate", "conflicting", "rejected"):
+        database.intake.add(getattr(after, result) - getattr(before, result), name, result)
 
 
 def _added(known: bytes | None, counts: Mapping[str, int]) -> bytes | None:
@@ -472,6 +480,10 @@ def accept_entries(
         )
 
     appended = database.write_blocking(change)
+    database.intake.add(appended.accepted, NATIVE.name, "accepted")
+    database.intake.add(appended.duplicate, NATIVE.name, "duplicate")
+    database.intake.add(len(appended.conflicts), NATIVE.name, "conflicting")
+    database.intake.add(len(rejected), NATIVE.name, "rejected")
     rejected += [RejectedEntry(places[index], _CONFLICT) for index in appended.conflicts]
     rejected += [RejectedEntry(places[index], _REMOVED) for index in appended.removed]
     return Accepted(appended.accepted, appended.duplicate, tuple(sorted(rejected, key=lambda one: one.line)))

@@ -34,6 +34,7 @@ from quartermaster.core.run import (
 )
 from quartermaster.errors import StorageError
 from quartermaster.evaluate import deadline_message
+from quartermaster.instruments import LONG_SECONDS, Histogram
 from quartermaster.pulse import Pulse
 from quartermaster.store import runs
 from quartermaster.store.database import Connection, Database
@@ -297,6 +298,12 @@ class Supervisor:
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
         self.pulse = Pulse()
+        self.durations = Histogram(
+            "quartermaster_run_seconds",
+            "How long an evaluation took from its claim to its end.",
+            LONG_SECONDS,
+            ("kind", "result"),
+        )
         self._news = anyio.Event()
         self._stop_asked = self._stopping = False
         self._stopped = anyio.Event()
@@ -442,7 +449,7 @@ class Supervisor:
         finally:
             try:
                 with CancelScope(shield=True):
-                    await self._settle(job.run, ending)
+                    await self._settle(job, ending)
             finally:
                 del self._jobs[job.run.key]
                 self.wake()
@@ -462,19 +469,24 @@ class Supervisor:
             "the machine may be short of memory",
         )
 
-    async def _settle(self, run: Run, ending: Outcome | None) -> None:
+    async def _settle(self, job: _Job, ending: Outcome | None) -> None:
         """The terminal row, or the way back into the queue when there is no ending."""
+        run = job.run
         if ending is None:
             settled = await self._persist(partial(runs.return_to_queue, run=run))
         else:
             settled = await self._persist(partial(runs.finish, run=run, outcome=ending))
         self._refused += not settled
+        seconds = self._since_boot() - job.started
+        if settled and ending is not None:
+            self.durations.observe(seconds, run.kind, _ending_word(ending))
         _log.info(
             "run settled" if settled else "late result refused",
             run_id=run.run_id,
             kind=run.kind,
             attempt=run.attempt,
             ending=_ending_word(ending),
+            seconds=round(seconds, 3),
         )
 
     async def _persist(self, change: Callable[..., T]) -> T:

@@ -97,7 +97,7 @@ def accept_spans(
         kept.save()
         return _append(connection, workspace, raws, masker)
 
-    return database.write_blocking(change)
+    return _counted(database, database.write_blocking(change))
 
 
 def accept_logs(
@@ -112,7 +112,13 @@ def accept_logs(
         raws = [entry_of_log(record, kept.home) for record in records]
         return _append(connection, workspace, raws, masker)
 
-    return database.write_blocking(change)
+    return _counted(database, database.write_blocking(change))
+
+
+def _counted(database: Database, appended: Appended) -> Appended:
+    database.intake.add(appended.accepted, FORMAT, "accepted")
+    database.intake.add(appended.duplicate, FORMAT, "duplicate")
+    return appended
 
 
 def _masked(handed_in: T, decode: Callable[[bytes], T], masker: Masker | None) -> T:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 T = TypeVar("T")
 
@@ -115,6 +116,13 @@ class Daemon:
         answer = self.request("GET", path)
         assert answer.status == 200, f"GET {path}: {answer.status} {answer.json}"
         return answer.json
+
+    def text(self, path: str) -> str:
+        """The text of a GET that has to succeed."""
+        asked = Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urlopen(asked, timeout=10) as response:
+            answer: bytes = response.read()
+        return answer.decode()
 
     def wait_for(self, predicate: Callable[[], T], seconds: float = 10.0) -> T:
         """The first true value of the predicate; AssertionError with the end of the log after that time."""

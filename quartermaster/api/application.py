@@ -19,6 +19,7 @@ from quartermaster.api import (
     eval,
     health,
     journal,
+    metrics,
     missions,
     outline,
     page,
@@ -66,6 +67,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     traces.add_logs,
     health.show_liveness,
     health.show_readiness,
+    metrics.show_metrics,
     health.show_schema,
 )
 
@@ -80,6 +82,7 @@ class _Application(Litestar):
 def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = ROUTES) -> Litestar:
     """The whole HTTP API over the given services; ValueError for a route that does not say who may use it."""
     _require_roles(routes)
+    requests = metrics.Requests()
     application = _Application(
         routes,
         before_request=access.authorise,
@@ -93,6 +96,7 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
                 "services": services,
                 "doorkeeper": access.Doorkeeper(services),
                 "streams": Streams(),
+                "requests": requests,
                 "keys": Keys(),
                 "intake": traces.Intake(),
                 "describe": partial(describe, routes),
@@ -101,7 +105,8 @@ def make_application(services: Services, routes: tuple[HTTPRouteHandler, ...] = 
     )
     hosts = accepted_hosts(services.host, services.port, services.allowed_hosts)
     # Middleware of the library comes after its routing; the edge is to come before everything.
-    application.asgi_handler = Edge(application.asgi_handler, hosts, services.proxies)
+    edge = Edge(application.asgi_handler, hosts, services.proxies)
+    application.asgi_handler = metrics.Measured(edge, requests)
     return application
 
 

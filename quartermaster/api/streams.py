@@ -46,6 +46,10 @@ class Streams:
             )
         return RunStream(self, request, last_event)
 
+    def count(self) -> int:
+        """How many are open."""
+        return self._of_token.total()
+
     def enter(self, token_id: str) -> None:
         """Count a stream that has begun."""
         self._of_token[token_id] += 1

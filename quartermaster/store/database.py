@@ -20,6 +20,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from quartermaster.errors import HomeLocked, OutcomeUnknown, StorageBusy, StorageError, StorageFull
+from quartermaster.instruments import SIZES, Count, Histogram
 from quartermaster.pulse import Pulse
 from quartermaster.store import migrations
 from quartermaster.store.space import Space
@@ -186,6 +187,11 @@ def heads_beside(path: Path) -> Path:
     return path.with_name(path.name + ".heads")
 
 
+def log_beside(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(path.name + "-wal")
+
+
 def _mark_of_fault(path: Path) -> Path:
     return path.with_name(path.name + ".needs-check")
 
@@ -336,6 +342,11 @@ class Database:
         self._heads = ""
         self._heads_due = time.monotonic() + _HEADS_SECONDS
         self.pulse = Pulse()
+        self.batches = Histogram("quartermaster_writer_batch_changes", "Changes in one transaction.", SIZES)
+        self.commits = Histogram("quartermaster_writer_batch_seconds", "How long a transaction took.")
+        self.intake = Count(
+            "quartermaster_records_total", "Records that came in, by format and result.", ("format", "result")
+        )
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
 
@@ -448,6 +459,8 @@ class Database:
             if group:
                 with self.pulse:
                     self._commit(group)
+                    self.commits.observe(self.pulse.seconds())
+                self.batches.observe(len(group))
             if taken is _CHECKPOINT:
                 with self.pulse:
                     self._rest()
