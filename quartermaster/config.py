@@ -23,6 +23,8 @@ from quartermaster.store.retention import Policy
 
 PROJECT_FILE: Final = "quartermaster.toml"
 HOME_FILE: Final = "config.toml"
+POLICY_TABLE: Final = "policy"
+"""The table of the project's file that is no setting: how its missions are compared."""
 PREFIX: Final = "QUARTERMASTER_"
 
 VARIABLES_BESIDE_SETTINGS: Final = {
@@ -377,6 +379,8 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    if path.name == PROJECT_FILE:
+        document.pop(POLICY_TABLE, None)
     values = {}
     for key, value in _flattened(document):
         setting = _BY_KEY.get(key)

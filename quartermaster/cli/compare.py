@@ -1,16 +1,15 @@
 """`quartermaster compare`: is the candidate worse than the baseline?"""
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster import __version__
 from quartermaster.cli.capsules import (
     BASELINE,
     freeze_recordings,
@@ -21,22 +20,20 @@ from quartermaster.cli.capsules import (
     write_evidence,
 )
 from quartermaster.cli.options import home_option, open_target, settings_for
+from quartermaster.cli.policy import read_gate, require_plain
+from quartermaster.cli.reporting import Wanted, deliver, report_options
 from quartermaster.cli.target import Row, Target, find_mission_id
-from quartermaster.cli.waiting import progress
-from quartermaster.config import Settings, own_prices, profile_of
+from quartermaster.config import Settings, profile_of
+from quartermaster.core.gate import FAIL_ON, FailOn, Gate
 from quartermaster.core.selection import Selection, selection_of
-from quartermaster.core.trials import Trial
 from quartermaster.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from quartermaster.freezing import Side
 
-FailOn = Literal["breach", "outside-noise", "regressed", "never"]
-
 REGRESSED: Final = 1
 NO_VERDICT: Final = 3
 FAILED: Final = 10
-_LOCAL: Final = "local"
 
 
 @click.command("compare")
@@ -44,10 +41,16 @@ _LOCAL: Final = "local"
 @click.argument("candidate")
 @click.option(
     "--fail-on",
-    type=click.Choice(["breach", "outside-noise", "regressed", "never"]),
+    type=click.Choice(FAIL_ON),
     help="What makes the exit code 1. Default: a breach between two missions, a regression of two sets.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 when there is no verdict.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Thresholds, families, what is ignored, what fails (TOML). Default: [policy] of quartermaster.toml.",
+)
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path),
@@ -58,7 +61,7 @@ _LOCAL: Final = "local"
 @click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL).")
 @click.option("--token", metavar="TOKEN", help="The token for it (QUARTERMASTER_TOKEN).")
 @click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
-@output.format_option
+@report_options
 def command(
     *,
     baseline: str,
@@ -70,7 +73,8 @@ def command(
     url: str | None,
     token: str | None,
     workspace: str | None,
-    form: str,
+    policy: Path | None,
+    wanted: Wanted,
 ) -> int:
     """Say whether CANDIDATE is worse than BASELINE.
 
@@ -79,10 +83,33 @@ def command(
     task=checkout,variant=v2,since=2027-01-01T00:00:00Z. One mission against one is
     held against thresholds; sets are paired by task and tested, so that noise is told from regression.
     """
-    opened = partial(open_target, home=home, url=url, token=token, workspace=workspace, create=False)
-    report = compare_sides((baseline, candidate), settings_for(home), opened, evidence)
-    output.print_document(form, report, lambda: as_text(report, form))
-    return exit_code(report, fail_on, strict=strict)
+    from quartermaster.cli.recorded import Compared, compare_recorded
+    from quartermaster.core.report import REPORTS
+    from quartermaster.core.reports.cases import Context
+
+    settings, sides = settings_for(home), (baseline, candidate)
+    gate = read_gate(policy, settings)
+    if evidence is None and all(map(_is_recorded, sides)):
+        paths = Path(baseline), Path(candidate)
+        compared = compare_recorded(*paths, settings, gate, with_steps=wanted.shows_steps)
+    else:
+        require_plain(gate, settings)
+        opened = partial(open_target, home=home, url=url, token=token, workspace=workspace, create=False)
+        row = compare_sides(sides, settings, opened, evidence)
+        compared = Compared(report=msgspec.convert(row, REPORTS[row["kind"]]))
+    context = Context(
+        version=__version__,
+        fail_on=fail_on or gate.fail_on,
+        candidate=Path(candidate).as_posix() if _is_recorded(candidate) else None,
+        files=compared.files,
+        steps=compared.steps,
+    )
+    deliver(compared.report, context, wanted)
+    return exit_code(_row(compared.report), context.fail_on, strict=strict or gate.strict)
+
+
+def _is_recorded(side: str) -> bool:
+    return Path(side).exists() and not names_capsule(side)
 
 
 def compare_sides(
@@ -133,62 +160,13 @@ def freeze_side(text: str, side: str, settings: Settings, opened: Callable[[], T
 
 def compare_recordings(baseline: Path, candidate: Path, settings: Settings) -> Row:
     """The report of two files or folders; nothing is left behind."""
-    from quartermaster import logs
-    from quartermaster.cli.recordings import temporary_recordings
-    from quartermaster.core.pricing import PriceBook
-    from quartermaster.core.report import RegressionReport, pairs_report
-    from quartermaster.core.set_comparison import FEWEST_TASKS
-    from quartermaster.core.trials import Policy
-    from quartermaster.evaluate import Place, compare_missions, compare_trials, nothing_to_check
-    from quartermaster.sets import read_trials
+    from quartermaster.cli.recorded import compare_recorded
 
-    logs.configure("auto", level=logging.WARNING)
-    profile, prices = profile_of(settings), own_prices(settings)
-    with temporary_recordings(settings) as recordings, progress() as tell:
-        sides = []
-        for side, path in (("baseline", baseline), ("candidate", candidate)):
-            tell(f"reading the {side}")
-            workspace = recordings.add(side, [path])
-            sides.append((workspace, recordings.mission_ids(workspace)))
-        tell("comparing")
-        (before_in, before_ids), (after_in, after_ids) = sides
+    gate = Gate(thresholds=profile_of(settings))
+    return _row(compare_recorded(baseline, candidate, settings, gate).report)
 
-        def pair(before: str, after: str) -> RegressionReport:
-            return recordings.read(
-                lambda connection: compare_missions(
-                    Place(connection, before_in, before),
-                    Place(connection, after_in, after),
-                    profile,
-                    run_id=_LOCAL,
-                    check=nothing_to_check,
-                    prices=prices,
-                )
-            )
 
-        report: Any
-        both = [mission_id for mission_id in before_ids if mission_id in after_ids]
-        if len(before_ids) == len(after_ids) == 1:
-            report = pair(before_ids[0], after_ids[0])
-        elif both and max(len(before_ids), len(after_ids)) < FEWEST_TASKS:
-            report = pairs_report(
-                [pair(mission_id, mission_id) for mission_id in both],
-                only_in_baseline=[one for one in before_ids if one not in both],
-                only_in_candidate=[one for one in after_ids if one not in both],
-            )
-        else:
-            price = PriceBook(prices)
-
-            def trials_of(workspace: int, ids: list[str]) -> tuple[Trial, ...]:
-                everything = Selection(mission_ids=tuple(ids))
-                return recordings.read(
-                    lambda connection: read_trials(
-                        connection, workspace, everything, price=price, check=nothing_to_check
-                    )
-                )
-
-            trials = [trials_of(*side) for side in sides]
-            policy = Policy(profile=profile)
-            report = compare_trials(trials[0], trials[1], policy, run_id=_LOCAL, prices=prices)
+def _row(report: Any) -> Row:
     document: Row = msgspec.json.decode(msgspec.json.encode(report))
     return document
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from quartermaster.cli.archives import is_archive, unpack
 from quartermaster.config import Settings, masker_of
 from quartermaster.errors import NotFound
 from quartermaster.home import Home, open_home
@@ -13,7 +14,7 @@ from quartermaster.ingest import Progress, ingest_paths
 from quartermaster.store import access
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.missions import MissionFilter, list_missions
-from quartermaster.store.sources import SourceLedger
+from quartermaster.store.sources import SourceLedger, files_of_missions
 
 T = TypeVar("T")
 
@@ -24,14 +25,18 @@ _SECONDS: Final = 600.0
 class Recordings:
     """Recorded missions, each side in a workspace of its own: both may hold the same session."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, folder: Path) -> None:
         self._database = database
         self._settings = settings
+        self._folder = folder
 
     def add(
         self, side: str, paths: Sequence[Path], on_progress: Callable[[Progress], None] | None = None
     ) -> int:
-        """Reads files and folders as one side; its workspace. NotFound where they hold no mission."""
+        """Reads files, folders and archives as one side; its workspace.
+
+        Raises NotFound where they hold no mission.
+        """
         workspace = self._database.write_blocking(
             lambda connection: access.create_workspace(
                 connection, side, workspace_id=f"ws_{side}", name=side, now=0
@@ -40,7 +45,7 @@ class Recordings:
         ledgers = ingest_paths(
             self._database,
             workspace,
-            paths,
+            [self._unpacked(path, f"{side}-{index}") for index, path in enumerate(paths)],
             on_progress,
             line_limit_bytes=self._settings.ingest_line_limit_bytes,
             masker=masker_of(self._settings),
@@ -64,6 +69,26 @@ class Recordings:
 
         return self.read(listed)
 
+    def files_of(self, workspace: int, path: Path) -> dict[str, str]:
+        """Where each mission was read, below the path that was named, with `/` between the parts."""
+        named = path.as_posix()
+
+        def found(connection: Connection) -> dict[str, str]:
+            return {
+                mission_id: f"{named}/{name}" if path.is_dir() else named
+                for mission_id, name in files_of_missions(connection, workspace)
+            }
+
+        return self.read(found)
+
+    def _unpacked(self, path: Path, name: str) -> Path:
+        if not is_archive(path):
+            return path
+        folder = self._folder / "archives" / name
+        folder.mkdir(parents=True)
+        unpack(path, folder)
+        return folder
+
     def read(self, query: Callable[[Connection], T]) -> T:
         return self._database.read_blocking(query, _SECONDS)
 
@@ -74,7 +99,7 @@ def temporary_recordings(settings: Settings) -> Iterator[Recordings]:
     with tempfile.TemporaryDirectory(prefix="quartermaster-") as folder:
         database = open_home(Home(Path(folder)), create=True).database
         try:
-            yield Recordings(database, settings)
+            yield Recordings(database, settings, Path(folder))
         finally:
             database.close()
 

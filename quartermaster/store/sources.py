@@ -298,6 +298,17 @@ def sources_of(connection: Connection, mission: int) -> list[SourceLedger]:
     return [_ledger(connection, row) for row in rows]
 
 
+def files_of_missions(connection: Connection, workspace: int) -> list[tuple[str, str]]:
+    """Each mission of a workspace with the name of the file that it was read from last."""
+    return connection.execute(
+        "select mission.mission_id, source.name from source_mission"
+        " join source on source.id = source_mission.source"
+        " join mission on mission.id = source_mission.mission"
+        " where mission.workspace = ? order by source.id",
+        (workspace,),
+    ).fetchall()
+
+
 def _ledger(connection: Connection, row: tuple[Any, ...]) -> SourceLedger:
     lines = connection.execute(
         "select line, position, length, reason, raw from rejected_line where source = ?"

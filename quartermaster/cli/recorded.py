@@ -1,0 +1,175 @@
+"""Two sides of recorded missions, compared where they lie: no daemon, no home."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from quartermaster.cli.recordings import Recordings, temporary_recordings
+from quartermaster.cli.waiting import progress
+from quartermaster.config import Settings, own_prices
+from quartermaster.core.difference import Difference
+from quartermaster.core.gate import Gate
+from quartermaster.core.pricing import PriceBook
+from quartermaster.core.report import (
+    ComparisonReport,
+    PairsReport,
+    RegressionReport,
+    Report,
+    pairs_report,
+)
+from quartermaster.core.selection import Selection
+from quartermaster.core.set_comparison import FEWEST_TASKS
+from quartermaster.core.trials import Trial
+from quartermaster.errors import NotFound
+from quartermaster.evaluate import (
+    Place,
+    compare_missions,
+    compare_trials,
+    difference_of,
+    nothing_to_check,
+)
+from quartermaster.sets import read_trials
+from quartermaster.store.database import Connection
+
+LOCAL: Final = "local"
+_LINES: Final = 2_000
+"""Aligned steps of a pair that a page shows."""
+_EXAMPLES: Final = 5
+"""Pairs that a page shows of two sets."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A report with what its forms tell beside it: the files of the candidate's missions, aligned pairs."""
+
+    report: Report
+    files: Mapping[str, str] = {}
+    steps: tuple[Difference, ...] = ()
+
+
+def compare_recorded(
+    baseline: Path, candidate: Path, settings: Settings, gate: Gate, *, with_steps: bool = False
+) -> Compared:
+    """Two files, folders or archives, of which nothing is left behind.
+
+    `with_steps` aligns the pairs that got worse; those that are too long for it are left out.
+    """
+    from quartermaster import logs
+
+    logs.configure("auto", level=logging.WARNING)
+    with temporary_recordings(settings) as recordings, progress() as tell:
+        sides = []
+        for side, path in (("baseline", baseline), ("candidate", candidate)):
+            tell(f"reading the {side}")
+            workspace = recordings.add(side, [path])
+            ids = gate.missions(recordings.mission_ids(workspace))
+            if not ids:
+                raise NotFound(f"the policy ignores every mission of the {side}")
+            sides.append(_Side(workspace, ids))
+        tell("comparing")
+        comparing = _Comparing(recordings, settings, gate, *sides)
+        report, pairs = comparing.judge()
+        return Compared(
+            report=report,
+            files=recordings.files_of(sides[1].workspace, candidate),
+            steps=tuple(comparing.steps(pairs)) if with_steps else (),
+        )
+
+
+class _Side(msgspec.Struct, frozen=True):
+    workspace: int
+    ids: list[str]
+
+
+_Pair = tuple[str, str]
+
+
+class _Comparing:
+    """Two sides that were read, and how they are judged."""
+
+    def __init__(
+        self, recordings: Recordings, settings: Settings, gate: Gate, baseline: _Side, candidate: _Side
+    ) -> None:
+        self._recordings = recordings
+        self._prices = own_prices(settings)
+        self._gate = gate
+        self._baseline = baseline
+        self._candidate = candidate
+
+    def judge(self) -> tuple[Report, Sequence[_Pair]]:
+        """The report, and the pairs worth to be seen step by step."""
+        before, after = self._baseline.ids, self._candidate.ids
+        both = [mission_id for mission_id in before if mission_id in set(after)]
+        if len(before) == len(after) == 1:
+            return self._pair(before[0], after[0]), [(before[0], after[0])]
+        if both and max(len(before), len(after)) < FEWEST_TASKS:
+            pairs = self._pairs(both)
+            worse = [one.candidate.mission_id for one in pairs.pairs if one.regressed]
+            return pairs, [(one, one) for one in worse or both]
+        return self._sets()
+
+    def steps(self, pairs: Iterable[_Pair]) -> Iterator[Difference]:
+        """Pairs step by step."""
+        for before, after in pairs:
+            found = self._recordings.read(partial(self._steps, before, after))
+            if found is not None:
+                yield found
+
+    def _steps(self, before: str, after: str, connection: Connection) -> Difference | None:
+        return difference_of(
+            Place(connection, self._baseline.workspace, before),
+            Place(connection, self._candidate.workspace, after),
+            check=nothing_to_check,
+            prices=self._prices,
+            lines=_LINES,
+        )
+
+    def _pair(self, before: str, after: str) -> RegressionReport:
+        return self._recordings.read(
+            lambda connection: compare_missions(
+                Place(connection, self._baseline.workspace, before),
+                Place(connection, self._candidate.workspace, after),
+                self._gate.thresholds,
+                run_id=LOCAL,
+                check=nothing_to_check,
+                prices=self._prices,
+                ignored=self._gate.ignore.metrics,
+            )
+        )
+
+    def _pairs(self, both: Sequence[str]) -> PairsReport:
+        return pairs_report(
+            [self._pair(mission_id, mission_id) for mission_id in both],
+            only_in_baseline=[one for one in self._baseline.ids if one not in both],
+            only_in_candidate=[one for one in self._candidate.ids if one not in both],
+        )
+
+    def _sets(self) -> tuple[ComparisonReport, Sequence[_Pair]]:
+        before, after = self._trials(self._baseline), self._trials(self._candidate)
+        policy = self._gate.policy()
+        report = compare_trials(before, after, policy, run_id=LOCAL, prices=self._prices)
+        return report, _broken(before, after)
+
+    def _trials(self, side: _Side) -> tuple[Trial, ...]:
+        price = PriceBook(self._prices)
+        everything = Selection(mission_ids=tuple(side.ids))
+        trials = self._recordings.read(
+            lambda connection: read_trials(
+                connection, side.workspace, everything, price=price, check=nothing_to_check
+            )
+        )
+        return self._gate.trials(trials)
+
+
+def _broken(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> list[_Pair]:
+    """Of the first tasks that succeeded before and failed after, a run of each side."""
+    succeeded = {trial.task: trial.mission_id for trial in baseline if trial.task and trial.succeeded}
+    failed = {
+        trial.task: trial.mission_id
+        for trial in candidate
+        if trial.task and trial.terminal and not trial.succeeded
+    }
+    return [(succeeded[task], failed[task]) for task in sorted(succeeded.keys() & failed.keys())][:_EXAMPLES]
