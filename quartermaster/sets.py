@@ -1,16 +1,22 @@
 """Two sets of missions, from the database to their comparison."""
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final
 
 from quartermaster.core.assessment import Assessment, Assessor
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Trial, trial_of
+from quartermaster.core.tuning import PAIR_METRICS, Known
 from quartermaster.store import missions, trajectory
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
+
+MISSIONS: Final = 2_000
+ENTRIES: Final = 2_000_000
+"""How much of a history is read: judging it takes seconds, not hours."""
 
 _TEXTS_LIMIT: Final = 50_000
 _PAGE: Final = 1024
@@ -29,6 +35,39 @@ def read_trials(
     return tuple(
         trial_of(mission, _assess(connection, mission, texts, price, check))
         for mission in missions.select_missions(connection, workspace, selection)
+    )
+
+
+def read_history(
+    connection: Connection,
+    workspace: int,
+    selection: Selection | None,
+    *,
+    price: PriceBook,
+    check: Callable[[], None],
+) -> tuple[Known, ...]:
+    """Missions for questions about run-to-run variation: those selected, else all that were repeated.
+
+    Not more than `MISSIONS` and `ENTRIES`, the last changed first.
+    """
+    texts = Texts(connection)
+    if selection is None:
+        found = missions.repeated_missions(connection, workspace, limit=MISSIONS)
+    else:
+        found = missions.select_missions(connection, workspace, selection)[:MISSIONS]
+    entries = accumulate(mission.entries for mission in found)
+    return tuple(
+        _known(mission, _assess(connection, mission, texts, price, check))
+        for mission, reached in zip(found, entries, strict=True)
+        if reached <= ENTRIES
+    )
+
+
+def _known(mission: Mission, assessment: Assessment) -> Known:
+    return Known(
+        variant=mission.variant,
+        trial=trial_of(mission, assessment),
+        numbers={metric: assessment.metric(metric).number for metric in PAIR_METRICS},
     )
 
 

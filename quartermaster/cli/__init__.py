@@ -29,6 +29,9 @@ COMMANDS: Final = {
     "journal": "List journal entries, newest first; verify that they are those that came.",
     "eval": "Replay missions, compare them, and read the results.",
     "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
+    "plan": "Say what changes a suite can see, and how many runs a change needs to be seen.",
+    "watch-batch": "Say while a batch still runs whether it gets worse than its baseline.",
+    "gate": "Hold the thresholds of the gate against history.",
     "selftest": "Measure the error rates of the installed rules and hold them against their bars.",
     "schema": "Print the JSON Schema of reports or of a policy file.",
     "baseline": "Freeze missions as a baseline, accept others for it, compare with it.",
@@ -44,7 +47,7 @@ COMMANDS: Final = {
     "service": "Have systemd run the daemon.",
     "doctor": "Check home, database, inboxes, disk and port.",
 }
-"""Name and one line of help of every command; the module is `quartermaster.cli.<name>`."""
+"""Name and one line of help of every command; the module is `quartermaster.cli.<name>`, with `_` for `-`."""
 
 
 class LazyGroup(click.Group):
@@ -56,7 +59,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"quartermaster.cli.{cmd_name}").command
+        command: click.Command = import_module(f"quartermaster.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,11 @@ ALPHA: Final = 0.05
 
 _TASKS: Final = (10, 20, 50, 100, 200)
 _TRIALS: Final = (1, 3, 5)
+_EFFECTS: Final = {
+    "mission_success": (0.05, 0.10, 0.20),
+    "work_steps": (0.20,),
+    "total_cost_usd": (0.15,),
+}
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,84 @@ def resolution_table(
     w: float, tasks: Sequence[int] = _TASKS, trials: Sequence[int] = _TRIALS
 ) -> tuple[Resolution, ...]:
     return tuple(Resolution(tasks=n, trials=k, smallest=resolution(w, n, k)) for n in tasks for k in trials)
+
+
+class Needed(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs per arm that show an effect with 80 % power, and how often each of the tasks must run for it."""
+
+    metric: str
+    effect: float
+    runs: int
+    trials: int | None
+
+
+class Variance(msgspec.Struct, frozen=True, kw_only=True):
+    """The variance between runs of one task; `tasks` that were run at least twice stand behind it.
+
+    Without any, success is planned with `W_WITHOUT_HISTORY`, and of steps and cost nothing is said.
+    """
+
+    metric: str
+    w: float | None
+    tasks: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a suite sees and what it needs; `tasks` is the number of tasks that `Needed.trials` is for."""
+
+    missions: int
+    tasks: int | None
+    variances: tuple[Variance, ...]
+    resolution: dict[str, tuple[Resolution, ...]]
+    needed: tuple[Needed, ...]
+
+
+Tasks = Sequence[Sequence[float]]
+"""The values of each task's runs by one variant."""
+
+
+def plan_of(success: Tasks, steps: Tasks, cost: Tasks, *, missions: int, tasks: int | None) -> Plan:
+    """The resolution and the runs that effects need, from outcomes of 0 and 1, steps and costs."""
+    known = within_task_variance(success)
+    variances = (
+        Variance(
+            metric="mission_success",
+            w=W_WITHOUT_HISTORY if known is None else known,
+            tasks=_repeated(success),
+        ),
+        Variance(metric="work_steps", w=log_variance(steps), tasks=_repeated(steps)),
+        Variance(metric="total_cost_usd", w=log_variance(cost), tasks=_repeated(cost)),
+    )
+    return Plan(
+        missions=missions,
+        tasks=tasks,
+        variances=variances,
+        resolution={one.metric: _table(one) for one in variances if one.w is not None},
+        needed=tuple(
+            needed
+            for one in variances
+            if one.w is not None
+            for effect in _EFFECTS[one.metric]
+            for needed in [_needed(one.metric, one.w, effect, tasks)]
+        ),
+    )
+
+
+def _repeated(tasks: Tasks) -> int:
+    return sum(len(values) >= 2 for values in tasks)
+
+
+def _table(variance: Variance) -> tuple[Resolution, ...]:
+    assert variance.w is not None
+    visible = resolution if variance.metric == "mission_success" else relative_resolution
+    return tuple(
+        Resolution(tasks=n, trials=k, smallest=visible(variance.w, n, k)) for n in _TASKS for k in _TRIALS
+    )
+
+
+def _needed(metric: str, w: float, effect: float, tasks: int | None) -> Needed:
+    runs = (trials_for if metric == "mission_success" else trials_for_rise)(effect, w)
+    return Needed(metric=metric, effect=effect, runs=runs, trials=-(-runs // tasks) if tasks else None)
 
 
 def within_task_variance(tasks: Sequence[Sequence[float]]) -> float | None:

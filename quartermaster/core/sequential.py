@@ -4,6 +4,8 @@ On a finished set it costs power against the tests for a fixed number of tasks a
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -45,3 +47,46 @@ def watch(worse: int, better: int, alpha: float = 0.05) -> Watch:
         alarm_at=alarm_at,
         state="alarm" if evidence >= alarm_at else "watching",
     )
+
+
+class Paired(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the candidate beside the run of the same task in the baseline, and where the batch stands."""
+
+    task: str
+    baseline_succeeded: bool
+    candidate_succeeded: bool
+    watch: Watch
+
+
+class Batch:
+    """A candidate that is still running, against a baseline that has ended.
+
+    The first run of a task to arrive is held against the baseline's first run of it, and so on: what is
+    paired with what must not depend on how anything ended.
+    """
+
+    def __init__(self, baseline: Iterable[tuple[str, bool]], alpha: float = 0.05) -> None:
+        self._waiting: dict[str, list[bool]] = {}
+        for task, succeeded in baseline:
+            self._waiting.setdefault(task, []).append(succeeded)
+        self._alpha = alpha
+        self._counts: Counter[str] = Counter()
+
+    def add(self, task: str, succeeded: bool) -> Paired | None:
+        """One more run of the candidate; None where the baseline has no run left to hold it against."""
+        waiting = self._waiting.get(task)
+        if not waiting:
+            return None
+        before = waiting.pop(0)
+        self._counts["worse"] += before and not succeeded
+        self._counts["better"] += succeeded and not before
+        return Paired(task=task, baseline_succeeded=before, candidate_succeeded=succeeded, watch=self.watch)
+
+    @property
+    def watch(self) -> Watch:
+        return watch(self._counts["worse"], self._counts["better"], self._alpha)
+
+    @property
+    def missing(self) -> int:
+        """Runs of the baseline that the candidate has yet to make."""
+        return sum(map(len, self._waiting.values()))

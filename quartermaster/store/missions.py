@@ -197,6 +197,19 @@ def repeated_runs(connection: Connection, workspace: int, like: Mission, *, limi
     return [_mission(row) for row in rows]
 
 
+def repeated_missions(connection: Connection, workspace: int, *, limit: int) -> list[Mission]:
+    """Ended missions whose task was run more than once by their variant, last changed first."""
+    rows = connection.execute(
+        f"select {_COLUMNS} from mission m where workspace = ?1 and mission_id is not null"  # noqa: S608
+        " and task is not null and outcome is not null"
+        " and exists (select 1 from mission other where other.workspace = ?1 and other.task = m.task"
+        " and other.variant is m.variant and other.outcome is not null and other.id <> m.id)"
+        " order by changed_at desc, id desc limit ?2",
+        (workspace, limit),
+    )
+    return [_mission(row) for row in rows]
+
+
 _SELECTED: Final = {
     "task": "task",
     "variant": "variant",
