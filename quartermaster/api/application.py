@@ -15,6 +15,7 @@ from litestar.plugins import PluginProtocol
 from quartermaster import __version__
 from quartermaster.api import (
     access,
+    baselines,
     diff,
     eval,
     health,
@@ -49,6 +50,10 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     eval.show_run,
     eval.cancel_run,
     trends.show_trends,
+    baselines.list_baselines,
+    baselines.show_baseline,
+    baselines.freeze_baseline,
+    baselines.accept_baseline,
     missions.list_missions,
     missions.show_mission,
     missions.show_trajectory,

@@ -32,7 +32,7 @@ from quartermaster.core import run as core_run
 from quartermaster.core.comparison import Profile
 from quartermaster.core.selection import LARGEST, Selection, selection_of
 from quartermaster.errors import UsageError
-from quartermaster.store import missions, runs
+from quartermaster.store import baselines, missions, runs
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
 
@@ -48,8 +48,9 @@ class ReplayRequest(msgspec.Struct, frozen=True):
 
 
 class RegressionRequest(msgspec.Struct, frozen=True):
-    """Body of a regression."""
+    """Body of a regression. `baseline` names a frozen one instead of a mission."""
 
+    baseline: Any = None
     baseline_mission_id: Any = None
     candidate_mission_id: Any = None
     seed: Any = None
@@ -122,7 +123,7 @@ _THRESHOLDS: Final = Schema(
 )
 _IDS: Final = Schema(type=OpenAPIType.ARRAY, items=TEXT, max_items=LARGEST)
 _SIDE: Final = Schema(
-    description="Ids of missions, or what is known of them.",
+    description="Ids of missions, what is known of them, or the name of a frozen baseline.",
     any_of=[
         _IDS,
         Schema(
@@ -170,8 +171,13 @@ async def queue_replay(request: Call) -> Answer:
     status_code=202,
     operation_class=operation(
         body=json_object(
-            {"baseline_mission_id": TEXT, "candidate_mission_id": TEXT, "thresholds": _THRESHOLDS},
-            required=["baseline_mission_id", "candidate_mission_id"],
+            {
+                "baseline_mission_id": TEXT,
+                "baseline": TEXT,
+                "candidate_mission_id": TEXT,
+                "thresholds": _THRESHOLDS,
+            },
+            required=["candidate_mission_id"],
         ),
         repeatable=True,
     ),
@@ -179,19 +185,25 @@ async def queue_replay(request: Call) -> Answer:
     tags=["eval"],
 )
 async def queue_regression(request: Call) -> Answer:
-    """Queue a regression: compare a candidate mission with its baseline."""
+    """Queue a regression: compare a candidate mission with its baseline, a mission or a frozen one."""
     body = await read_body(request)
     asked = decode_body(body, _regression_body, RegressionRequest())
     baseline = text_field(asked.baseline_mission_id, "baseline_mission_id")
     candidate = text_field(asked.candidate_mission_id, "candidate_mission_id")
     seed = integer_field(asked.seed, "seed")
     thresholds = _thresholds(request, asked.thresholds)
-    if not baseline or not candidate:
+    frozen = text_field(asked.baseline, "baseline")
+    if not (baseline or frozen) or not candidate:
         raise bad_request(
             "baseline_mission_id and candidate_mission_id required",
             "Name both missions; GET /api/v1/missions lists them.",
         )
-    _require_mission(request, baseline)
+    if baseline and frozen:
+        raise bad_request(
+            "one baseline only", "Name a mission by baseline_mission_id or a baseline, not both."
+        )
+    chosen = Selection(baseline=frozen) if frozen else None
+    _require_side(request, chosen or Selection(mission_ids=(baseline,)))
     _require_mission(request, candidate)
     return await _queue(
         request,
@@ -200,9 +212,9 @@ async def queue_regression(request: Call) -> Answer:
             runs.queue_run,
             kind="regression",
             seed=seed,
-            baseline_mission_id=baseline,
+            baseline_mission_id=baseline or None,
             candidate_mission_id=candidate,
-            asked=core_run.Asked(thresholds=thresholds),
+            asked=core_run.Asked(baseline=chosen, thresholds=thresholds),
         ),
     )
 
@@ -230,8 +242,8 @@ async def queue_comparison(request: Call) -> Answer:
     baseline, candidate = (
         _side(value, side) for side, value in (("baseline", asked.baseline), ("candidate", asked.candidate))
     )
-    for mission_id in (*baseline.mission_ids, *candidate.mission_ids):
-        _require_mission(request, mission_id)
+    _require_side(request, baseline)
+    _require_side(request, candidate)
     sides = core_run.Asked(baseline=baseline, candidate=candidate, thresholds=thresholds)
     return await _queue(request, body, partial(runs.queue_run, kind="comparison", seed=seed, asked=sides))
 
@@ -254,6 +266,20 @@ def _thresholds(request: Call, value: Any) -> Profile | None:
         return msgspec.convert(usual | value, Profile)
     except (msgspec.ValidationError, ValueError) as error:
         raise bad_request("invalid thresholds", str(error)) from None
+
+
+def _require_side(request: Call, side: Selection) -> None:
+    """404 for a mission or a baseline that is not in the workspace."""
+    for mission_id in side.mission_ids:
+        _require_mission(request, mission_id)
+    name, workspace = side.baseline, request.auth.workspace
+    if name is None:
+        return
+    known = services_of(request).database.look_up(
+        lambda connection: baselines.find_baseline(connection, workspace, name)
+    )
+    if known is None:
+        raise not_found("baseline")
 
 
 def _require_mission(request: Call, mission_id: str) -> None:

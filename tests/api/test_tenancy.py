@@ -32,6 +32,8 @@ EVERYBODY = (200,) * 6
 REPLAY = {"mission_id": MISSION}
 REGRESSION = {"baseline_mission_id": MISSION, "candidate_mission_id": OTHER_MISSION}
 COMPARISON = {"baseline": [MISSION], "candidate": [OTHER_MISSION]}
+BASELINE, FOREIGN_BASELINE = "crew-main", "foreign-main"
+ACCEPTED = {"missions": [MISSION], "reason": "known"}
 NATIVE = {"entry_type": "note", "ts": "2026-01-01T00:00:00Z"}
 
 # route: (path, body, answer to: nobody, bad token, foreign owner, VIEWER, MEMBER, ADMIN)
@@ -56,6 +58,18 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         "/api/v1/eval/runs/{run}/cancel",
         {},
         (401, 401, 403, 403, 403, 202),
+    ),
+    "GET /api/v1/baselines": ("/api/v1/baselines", None, READ),
+    "GET /api/v1/baselines/{name:str}": (f"/api/v1/baselines/{BASELINE}", None, READ),
+    "POST /api/v1/baselines": (
+        "/api/v1/baselines",
+        {"name": "another", "missions": [MISSION]},
+        (401, 401, 403, 403, 403, 201),
+    ),
+    "POST /api/v1/baselines/{name:str}/accept": (
+        f"/api/v1/baselines/{BASELINE}/accept",
+        ACCEPTED,
+        (401, 401, 403, 403, 403, 201),
     ),
     "GET /api/v1/eval/trends": ("/api/v1/eval/trends", None, READ),
     "GET /api/v1/missions": ("/api/v1/missions", None, READ),
@@ -87,6 +101,7 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
 # route: (path, body) with {id} where an id stands; then an own, a foreign and an unknown id
 MISSIONS = (MISSION, FOREIGN_MISSION, "m-unknown")
 ENTRIES = (ENTRY, FOREIGN_ENTRY, "j_00000000000000ff")
+BASELINES = (BASELINE, FOREIGN_BASELINE, "nothing")
 NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
     ("GET", "/api/v1/missions/{id}", None, MISSIONS),
     ("GET", "/api/v1/missions/{id}/trajectory", None, MISSIONS),
@@ -120,6 +135,17 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
         {"baseline": [MISSION], "candidate": {"mission_ids": ["{id}"]}},
         MISSIONS,
     ),
+    ("GET", "/api/v1/baselines/{id}", None, BASELINES),
+    ("POST", "/api/v1/baselines/{id}/accept", ACCEPTED, BASELINES),
+    ("POST", f"/api/v1/baselines/{BASELINE}/accept", {"missions": ["{id}"], "reason": "known"}, MISSIONS),
+    ("POST", "/api/v1/baselines", {"name": BASELINE, "missions": ["{id}"]}, MISSIONS),
+    (
+        "POST",
+        "/api/v1/eval/comparisons",
+        {"baseline": {"baseline": "{id}"}, "candidate": [MISSION]},
+        BASELINES,
+    ),
+    ("POST", "/api/v1/eval/regression", {"baseline": "{id}", "candidate_mission_id": MISSION}, BASELINES),
     ("GET", "/api/v1/sources?q={id}", None, None),
     ("GET", "/api/v1/eval/runs?mission_id={id}", None, MISSIONS),
     ("GET", "/api/v1/missions?q={id}", None, MISSIONS),
@@ -136,6 +162,16 @@ class TenancyWorld(World):
         line = msgspec.json.encode(NATIVE) + b"\n"
         self.source = self.ingest(self.crew, "crew.ndjson", line)
         self.foreign_source = self.ingest(self.foreign, "foreign.ndjson", line)
+        for principal, name, mission_id in (
+            (OWNER, BASELINE, MISSION),
+            (FOREIGN_OWNER, FOREIGN_BASELINE, FOREIGN_MISSION),
+        ):
+            headers = self.headers(principal)
+            if principal == FOREIGN_OWNER:
+                headers["X-Workspace-ID"] = "foreign"
+            with self.client() as client:
+                body = {"name": name, "missions": [mission_id]}
+                assert client.post("/api/v1/baselines", json=body, headers=headers).status_code == 201
 
 
 @pytest.fixture(scope="module")
