@@ -4,7 +4,7 @@ A container says how its lists are nested (`Level`) and how one span of it is re
 read costs that span.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -126,9 +126,10 @@ def _recovered(piece: _Piece, container: Container[T], depth: int, reason: str) 
     if array is None:
         yield RejectedLine(piece.offset, len(text), reason if whole else _TOO_EARLY)
         return
-    about = _about_of_recovered(text, array, level, piece.about)
+    spans = list(json.elements(text, array))
+    about = _about_of_recovered(text, array, spans, level, piece.about)
     told = False
-    for span in json.elements(text, array):
+    for span in spans:
         inner = text[span.start : span.end]
         found = _Piece(inner, piece.offset + min(span.start, len(text) - 1), about)
         if span.end is not None:
@@ -161,13 +162,18 @@ def _list_in(text: bytes, names: frozenset[bytes]) -> int | None:
     return None
 
 
-def _about_of_recovered(text: bytes, array: int, level: Level, outer: Any) -> Any:
-    """What stands before the list, which may be all that there is of the object."""
-    before = text[:array].rstrip(b" \t\r\n") + b"[]}"
-    try:
-        return level.decode(before).about(outer)
-    except json.UNDECODABLE:
-        return outer
+def _about_of_recovered(text: bytes, array: int, spans: Sequence[json.Span], level: Level, outer: Any) -> Any:
+    """What stands around the list, or before it where the object ends with the list."""
+    before = text[:array].rstrip(b" \t\r\n")
+    last = spans[-1].end if spans else array + 1
+    closing = -1 if last is None else text.find(b"]", last)
+    attempts = [before + b"[" + text[closing:]] if closing >= 0 else []
+    for attempt in (*attempts, before + b"[]}"):
+        try:
+            return level.decode(attempt).about(outer)
+        except json.UNDECODABLE:
+            continue
+    return outer
 
 
 def _span(piece: _Piece, container: Container[T]) -> T | RejectedLine:

@@ -107,7 +107,9 @@ def test_a_fault_of_the_program_is_one_line_and_a_hint(quartermaster, home: Path
 
 def test_a_file_that_is_no_database_is_told_in_words(quartermaster, home: Path):
     home.mkdir()
-    (home / "quartermaster.db").write_bytes(b"something else entirely, and long enough to be looked at" * 99)
+    database = home / "quartermaster.db"
+    database.write_bytes(b"something else entirely, and long enough to be looked at" * 99)
+    database.chmod(0o600)
     done = quartermaster("missions")
     assert done.returncode == 10
     assert "database" in done.stderr
