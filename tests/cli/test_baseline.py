@@ -2,11 +2,30 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from suites import suite, write
 from told import NO_TRACES, TRACES
+
+from quartermaster import cli
+
+
+@pytest.fixture
+def command(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Runs a command in this process: most of these tests take many of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUARTERMASTER_HOME", str(home))
+
+    def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+        with monkeypatch.context() as changed:
+            for name, value in environment.items():
+                changed.setenv(name, value)
+            code = cli.run([str(one) for one in arguments])
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run
 
 
 def told(done):
@@ -45,20 +64,20 @@ def test_a_verdict_on_a_frozen_baseline_is_verified_in_a_second_empty_home(
     assert not (tmp_path / "second").exists()
 
 
-def test_a_baseline_in_a_repository_needs_no_home(quartermaster, tmp_path: Path, home: Path, sides):
+def test_a_baseline_in_a_repository_needs_no_home(command, tmp_path: Path, home: Path, sides):
     before, after = sides
     file = tmp_path / "main.qmb"
-    quartermaster("baseline", "freeze", "main", before, "--output", file, "--reason", "first")
-    assert quartermaster("compare", file, before).returncode == 0
-    red = quartermaster("compare", file, after)
+    command("baseline", "freeze", "main", before, "--output", file, "--reason", "first")
+    assert command("compare", file, before).returncode == 0
+    red = command("compare", file, after)
     assert red.returncode == 1
     assert "Mission success fell 67 pp" in red.stdout
-    assert quartermaster("baseline", "diff", file, after).returncode == 1
+    assert command("baseline", "diff", file, after).returncode == 1
 
-    accepted = quartermaster("baseline", "accept", file, after, "--reason", "slower tasks", "--by", "ann")
+    accepted = command("baseline", "accept", file, after, "--reason", "slower tasks", "--by", "ann")
     assert accepted.returncode == 0, accepted.stderr
-    assert quartermaster("compare", file, after).returncode == 0
-    shown = told(quartermaster("baseline", "show", file, "--format", "json"))
+    assert command("compare", file, after).returncode == 0
+    shown = told(command("baseline", "show", file, "--format", "json"))
     assert [(one["version"], one["reason"]) for one in shown["history"]] == [
         (2, "slower tasks"),
         (1, "first"),
@@ -67,16 +86,14 @@ def test_a_baseline_in_a_repository_needs_no_home(quartermaster, tmp_path: Path,
     assert not home.exists()
 
 
-def test_a_comparison_of_recordings_leaves_one_file_that_can_be_verified(
-    quartermaster, tmp_path: Path, sides
-):
+def test_a_comparison_of_recordings_leaves_one_file_that_can_be_verified(command, tmp_path: Path, sides):
     evidence = tmp_path / "evidence.json"
-    done = quartermaster("compare", *sides, "--evidence", evidence, "--format", "json")
+    done = command("compare", *sides, "--evidence", evidence, "--format", "json")
     assert done.returncode == 1
-    assert quartermaster("verify", evidence).returncode == 0
+    assert command("verify", evidence).returncode == 0
     report = json.loads(evidence.read_text())
     evidence.write_text(json.dumps(report | {"verdict": "improved"}))
-    differs = quartermaster("verify", evidence, "--format", "json")
+    differs = command("verify", evidence, "--format", "json")
     assert differs.returncode == 1
     assert json.loads(differs.stdout)["differences"] == [
         {"field": "verdict", "told": '"improved"', "recomputed": '"regressed"'}
@@ -84,17 +101,17 @@ def test_a_comparison_of_recordings_leaves_one_file_that_can_be_verified(
 
 
 def test_a_report_without_its_capsules_or_with_damaged_ones_is_refused_in_one_line(
-    quartermaster, tmp_path: Path, sides
+    command, tmp_path: Path, sides
 ):
-    quartermaster("compare", *sides, "--evidence", tmp_path / "evidence")
+    command("compare", *sides, "--evidence", tmp_path / "evidence")
     (capsule, other) = sorted((tmp_path / "evidence").glob("*.qmb"))
     whole = capsule.read_bytes()
     capsule.write_bytes(whole[:-9])
-    damaged = quartermaster("verify", tmp_path / "evidence/report.json")
+    damaged = command("verify", tmp_path / "evidence/report.json")
     capsule.unlink()
-    missing = quartermaster("verify", tmp_path / "evidence/report.json")
+    missing = command("verify", tmp_path / "evidence/report.json")
     shutil.copy(other, capsule)
-    nothing = quartermaster("verify", capsule)
+    nothing = command("verify", capsule)
     for done, words in (
         (damaged, "damaged or cut off"),
         (missing, "neither inside of the report nor a .qmb file beside it"),
@@ -105,32 +122,32 @@ def test_a_report_without_its_capsules_or_with_damaged_ones_is_refused_in_one_li
         assert done.stderr.count("\n") == 1
 
 
-def test_what_was_accepted_stays_in_the_history_and_in_the_journal(quartermaster, sides):
-    quartermaster("ingest", *sides)
-    quartermaster("baseline", "freeze", "main", "variant=v1")
-    again = quartermaster("baseline", "freeze", "main", "variant=v2")
+def test_what_was_accepted_stays_in_the_history_and_in_the_journal(command, sides):
+    command("ingest", *sides)
+    command("baseline", "freeze", "main", "variant=v1")
+    again = command("baseline", "freeze", "main", "variant=v2")
     assert (again.returncode, "accept the missions for it instead" in again.stderr) == (2, True)
-    without = quartermaster("baseline", "accept", "main", "variant=v2")
+    without = command("baseline", "accept", "main", "variant=v2")
     assert (without.returncode, "--reason" in without.stderr) == (2, True)
-    quartermaster("baseline", "accept", "main", "variant=v2", "--reason", "known", "--by", "ann")
-    shown = told(quartermaster("baseline", "show", "main", "--format", "json"))
+    command("baseline", "accept", "main", "variant=v2", "--reason", "known", "--by", "ann")
+    shown = told(command("baseline", "show", "main", "--format", "json"))
     assert [(one["version"], one["reason"]) for one in shown["history"]] == [(2, "known"), (1, None)]
-    entries = told(quartermaster("journal", "--entry-type", "baseline.accepted", "--format", "json"))
+    entries = told(command("journal", "--entry-type", "baseline.accepted", "--format", "json"))
     assert [(one["actor_id"], one["payload"]["reason"]) for one in entries] == [("ann", "known")]
     assert entries[0]["payload"]["former"] == shown["history"][1]["digest"]
-    assert quartermaster("baseline", "diff", "main", "variant=v2").returncode == 0
+    assert command("baseline", "diff", "main", "variant=v2").returncode == 0
 
 
-def test_one_mission_is_compared_with_that_of_its_task_in_the_baseline(quartermaster, sides):
-    quartermaster("ingest", *sides)
-    quartermaster("baseline", "freeze", "main", "variant=v1")
-    report = told(quartermaster("compare", "baseline:main", "v2-3", "--format", "json"))
+def test_one_mission_is_compared_with_that_of_its_task_in_the_baseline(command, sides):
+    command("ingest", *sides)
+    command("baseline", "freeze", "main", "variant=v1")
+    report = told(command("compare", "baseline:main", "v2-3", "--format", "json"))
     assert report["kind"] == "regression"
     assert (report["baseline"]["mission_id"], report["candidate"]["mission_id"]) == ("v1-3", "v2-3")
 
 
 def test_a_price_file_that_flips_a_verdict_is_named_and_changes_nothing_that_was_said(
-    quartermaster, tmp_path: Path
+    command, tmp_path: Path
 ):
     def priced(variant, tokens):
         for one in suite(variant, cost=None):
@@ -139,17 +156,17 @@ def test_a_price_file_that_flips_a_verdict_is_named_and_changes_nothing_that_was
                 for line in one
             ]
 
-    quartermaster("ingest", write(tmp_path / "both.ndjson", *priced("v1", 1_000), *priced("v2", 1_400)))
+    command("ingest", write(tmp_path / "both.ndjson", *priced("v1", 1_000), *priced("v2", 1_400)))
     first, second = tmp_path / "first.toml", tmp_path / "second.toml"
     first.write_text('["m"]\ninput = 1\noutput = 1\n')
     second.write_text('["m"]\ninput = 0.0001\noutput = 1000\n')
     then, now = ({"QUARTERMASTER_EVAL_PRICE_FILE": str(one)} for one in (first, second))
-    quartermaster("baseline", "freeze", "main", "variant=v1", **then)
-    before = told(quartermaster("compare", "v1-0", "v2-0", "--format", "json", **then))
+    command("baseline", "freeze", "main", "variant=v1", **then)
+    before = told(command("compare", "v1-0", "v2-0", "--format", "json", **then))
     assert before["regressed_metrics"] == ["total_cost_usd"]
-    assert told(quartermaster("recompute", "--dry-run", "--format", "json", **then)) == []
+    assert told(command("recompute", "--dry-run", "--format", "json", **then)) == []
 
-    flipping = quartermaster("recompute", "--dry-run", "--format", "json", **now)
+    flipping = command("recompute", "--dry-run", "--format", "json", **now)
     assert flipping.returncode == 1
     run, baseline = json.loads(flipping.stdout)
     assert (run["kind"], run["because"], run["was"].startswith("regressed")) == (
@@ -160,40 +177,37 @@ def test_a_price_file_that_flips_a_verdict_is_named_and_changes_nothing_that_was
     assert (baseline["kind"], baseline["id"], baseline["because"]) == ("baseline", "main", ["prices"])
     assert "total_cost_usd of 12 missions" in baseline["now"]
 
-    made = json.loads(quartermaster("recompute", "--format", "json", **now).stdout)
+    made = json.loads(command("recompute", "--format", "json", **now).stdout)
     assert made[0]["new_run"]
-    old = told(quartermaster("eval", "get", run["id"], "--format", "json", **now))
+    old = told(command("eval", "get", run["id"], "--format", "json", **now))
     assert old["report"] == before
-    fresh = told(quartermaster("eval", "get", made[0]["new_run"], "--format", "json", **now))
+    fresh = told(command("eval", "get", made[0]["new_run"], "--format", "json", **now))
     assert fresh["report"]["regressed"] is False
 
 
 def test_missions_that_retention_removed_are_still_verified_from_their_capsules(
-    quartermaster, tmp_path: Path, sides
+    command, tmp_path: Path, sides
 ):
-    quartermaster("ingest", *sides)
-    quartermaster("baseline", "freeze", "main", "variant=v1")
-    quartermaster("compare", "baseline:main", "variant=v2")
-    quartermaster("retention", "set", "--size", "1")
-    quartermaster("retention", "run")
-    left = told(quartermaster("missions", "--format", "json"))
+    command("ingest", *sides)
+    command("baseline", "freeze", "main", "variant=v1")
+    command("compare", "baseline:main", "variant=v2")
+    command("retention", "set", "--size", "1")
+    command("retention", "run")
+    left = told(command("missions", "--format", "json"))
     assert {row["variant"] for row in left} == {"v1"}, "a baseline keeps its missions"
     for row in left:
-        quartermaster("retention", "release", row["mission_id"], "--reason", "baseline main")
-    quartermaster("retention", "run")
-    assert told(quartermaster("missions", "--format", "json")) == []
+        command("retention", "release", row["mission_id"], "--reason", "baseline main")
+    command("retention", "run")
+    assert told(command("missions", "--format", "json")) == []
 
-    (run,) = told(quartermaster("eval", "runs", "--format", "json"))
-    quartermaster("eval", "get", run["id"], "--evidence", tmp_path / "evidence")
-    assert quartermaster("verify", tmp_path / "evidence/report.json").returncode == 0
-    listed = told(quartermaster("recompute", "--dry-run", "--all", "--format", "json"))
+    (run,) = told(command("eval", "runs", "--format", "json"))
+    command("eval", "get", run["id"], "--evidence", tmp_path / "evidence")
+    assert command("verify", tmp_path / "evidence/report.json").returncode == 0
+    listed = told(command("recompute", "--dry-run", "--all", "--format", "json"))
     assert [(one["flips"], one["note"]) for one in listed if one["kind"] == "comparison"] == [
         (False, "24 of its missions are gone")
     ]
-    assert (
-        told(quartermaster("compare", "baseline:main", sides[1], "--format", "json"))["verdict"]
-        == "regressed"
-    )
+    assert told(command("compare", "baseline:main", sides[1], "--format", "json"))["verdict"] == "regressed"
 
 
 @pytest.mark.parametrize(
@@ -208,9 +222,9 @@ def test_missions_that_retention_removed_are_still_verified_from_their_capsules(
         (("verify", "gone.json"), "there is no file 'gone.json'"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(quartermaster, sides, arguments, words):
-    quartermaster("ingest", sides[0])
-    done = quartermaster(*arguments)
+def test_what_cannot_be_done_is_said_in_one_line(command, sides, arguments, words):
+    command("ingest", sides[0])
+    done = command(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
