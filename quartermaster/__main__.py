@@ -10,12 +10,12 @@ def main() -> None:
     match sys.argv[1:]:
         case ["--version" | "-V"]:
             sys.stdout.write(f"quartermaster {__version__}\n")
-        case ["worker", "--database", database]:
+        case ["worker", "--database", database, "--memory", memory]:
             from pathlib import Path  # noqa: PLC0415 - the version must not wait for it
 
             from quartermaster import worker  # noqa: PLC0415
 
-            sys.exit(worker.main(Path(database)))
+            sys.exit(worker.main(Path(database), int(memory)))
         case arguments:
             from quartermaster.cli import run  # noqa: PLC0415
 

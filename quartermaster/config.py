@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inbox: tuple[Inbox, ...]
     eval_deadline_seconds: float
     eval_concurrency: int
+    eval_worker_memory_bytes: int
     eval_price_file: Path | None
     eval_thresholds_tool_success_drop: float
     eval_thresholds_steps_rise: float
@@ -216,6 +217,12 @@ SETTINGS: Final = (
     Setting("inbox", (), _INBOXES, "folders that are watched beside the home's own inbox"),
     Setting("eval.deadline_seconds", 600.0, _number(above=0, most=86_400), "how long one run may take"),
     Setting("eval.concurrency", 2, _integer(1, 64), "runs at the same time"),
+    Setting(
+        "eval.worker_memory_bytes",
+        4096 * _MEBIBYTE,
+        _integer(64 * _MEBIBYTE, 2**50),
+        "memory of its own that one evaluating process may have; a run that needs more fails",
+    ),
     Setting("eval.price_file", None, _PATH, "prices that go before the catalogue's (TOML or JSON)"),
     Setting(
         "eval.thresholds.tool_success_drop",

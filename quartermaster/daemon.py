@@ -231,6 +231,7 @@ def _supervisor(database: Database, settings: Settings, prices: OwnPrices) -> Su
         profile=profile_of(settings),
         prices=prices,
         concurrency=settings.eval_concurrency,
+        memory_bytes=settings.eval_worker_memory_bytes,
         deadline_seconds=settings.eval_deadline_seconds,
     )
 

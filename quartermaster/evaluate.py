@@ -258,6 +258,11 @@ def edition_of(prices: OwnPrices) -> str:
     return own + _catalogue()
 
 
+_TOO_LARGE: Final = (
+    "the run needs more memory than it may have; raise eval.worker_memory_bytes where the machine has more"
+)
+
+
 def outcome_of(
     connection: Connection,
     run: Run,
@@ -273,6 +278,8 @@ def outcome_of(
         return Failed(reason=stopped.reason, message=str(stopped))
     except (NotFound, RunFailed, UsageError) as error:
         return Failed(reason=EVALUATION_ERROR, message=str(error))
+    except MemoryError:
+        return Failed(reason=EVALUATION_ERROR, message=_TOO_LARGE)
     except Exception:
         _log.exception("the evaluation of run %s failed", run.run_id)
         message = "the evaluation failed because of a fault of this program; its log says where"

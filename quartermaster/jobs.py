@@ -45,6 +45,8 @@ T = TypeVar("T")
 POLL_SECONDS: Final = 1.0
 """How soon a run that another process queued or cancelled is noticed."""
 ANSWER_LIMIT: Final = 64 * 2**20
+WORKER_MEMORY: Final = 4 << 30
+"""Bytes of its own that an evaluating process may have."""
 SUBSCRIBER_LIMIT: Final = 1000
 """Events that a subscriber may be behind before it is let go."""
 
@@ -66,10 +68,10 @@ def seconds_since_boot() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def worker_command(database: Path) -> list[str]:
+def worker_command(database: Path, memory_bytes: int = WORKER_MEMORY) -> list[str]:
     """How a worker is started: as a hidden command, which a single-file build of the program has too."""
     program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "quartermaster"]
-    return [*program, "worker", "--database", str(database.absolute())]
+    return [*program, "worker", "--database", str(database.absolute()), "--memory", str(memory_bytes)]
 
 
 class WorkerDied(Exception):
@@ -279,6 +281,7 @@ class Supervisor:
         deadline_seconds: float = 600.0,
         grace_seconds: float = 1.5,
         idle_seconds: float = 20.0,
+        memory_bytes: int = WORKER_MEMORY,
         boot_id: str | None = None,
         command: Sequence[str] | None = None,
         now: Callable[[], int] = time.time_ns,
@@ -293,10 +296,11 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._now = now
         self._since_boot = since_boot
-        self._workers = _Workers(command or worker_command(database.path), idle_seconds)
+        self._workers = _Workers(command or worker_command(database.path, memory_bytes), idle_seconds)
         self._hub = _Hub(database)
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
+        self._last_served = 0
         self.pulse = Pulse()
         self.durations = Histogram(
             "quartermaster_run_seconds",
@@ -431,10 +435,12 @@ class Supervisor:
             if not self._database.read_blocking(runs.has_queued):
                 return
             with CancelScope(shield=True):  # a claim that is made must reach somebody who settles it
-                claim = partial(runs.claim_next, boot_id=self.boot_id, now=self._now())
+                after = self._last_served
+                claim = partial(runs.claim_next, boot_id=self.boot_id, now=self._now(), after=after)
                 run = await self._database.write(claim)
             if run is None:
                 continue
+            self._last_served = run.workspace
             job = _Job(run, deadline_seconds=self._deadline_seconds, started=self._since_boot())
             self._jobs[run.key] = job
             tasks.start_soon(self._execute, job)

@@ -1,12 +1,15 @@
 """The child process that evaluates: one request a line in, one outcome a line out.
 
 It lives in a process of its own so that it can be killed at any moment, holds nothing but a reading
-connection, and ends with its parent: when the requests end, so does the process, whatever it is doing.
+connection, and ends with its parent: when the requests end, so does the process, and where the system can
+end it with the process that started it, it does, whatever it is doing.
 """
 
 import gc
 import os
 import queue
+import resource
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +24,9 @@ from quartermaster.evaluate import nothing_to_check, outcome_of
 from quartermaster.store.database import Connection, closing_connection
 
 _NICENESS: Final = 10
+_END_WITH_PARENT: Final = 1
+"""PR_SET_PDEATHSIG of Linux. It counts from the thread that started this process: the event loop's, which
+lives as long as the daemon."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -31,8 +37,13 @@ class Request(msgspec.Struct, frozen=True):
     prices: OwnPrices = OwnPrices()
 
 
-def main(database: Path) -> int:
-    """Answer requests until they end. What would be printed goes to standard error."""
+def main(database: Path, memory_bytes: int) -> int:
+    """Answer requests until they end. What would be printed goes to standard error.
+
+    A request that needs more than `memory_bytes` fails; the file's pages and the program count in no way.
+    """
+    _end_with_parent()
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     os.nice(_NICENESS)  # requests of people go first
@@ -60,6 +71,13 @@ def _on_one_state(connection: Connection, request: Request) -> Outcome:
         )
     finally:
         connection.execute("rollback")
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - nothing else needs it
+
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
 
 
 def _read_until_end(requests: "queue.SimpleQueue[bytes]") -> None:

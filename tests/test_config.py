@@ -74,6 +74,7 @@ def test_every_setting_can_be_given_by_its_variable(place: Path, tmp_path: Path)
     environment |= dict.fromkeys(
         ("QUARTERMASTER_INGEST_LINE_LIMIT_BYTES", "QUARTERMASTER_HTTP_BODY_LIMIT_BYTES"), "2048"
     )
+    environment["QUARTERMASTER_EVAL_WORKER_MEMORY_BYTES"] = str(2**30)
     settings = load(place, environment=environment)
     assert settings.behind_proxy is True
     assert settings.inbox == (Inbox(tmp_path / "recordings", "local"),)

@@ -1,5 +1,6 @@
 """The supervisor: every queued run ends, exactly once, whatever happens to processes, clocks and disks."""
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -605,6 +606,72 @@ async def test_a_run_that_took_its_process_down_twice_is_given_up(database):
     assert types == ["eval.run_failed", "eval.run_started"]
 
 
+async def test_a_run_that_may_not_have_the_memory_it_needs_fails_with_a_sentence(database):
+    async with supervised(database, memory_bytes=1 << 20):
+        run = await ended(database, await queue(database))
+    assert (run.status, run.reason) == ("failed", "evaluation_error")
+    assert "memory" in run.result
+
+
+async def test_a_wall_clock_that_jumps_ends_no_run_and_keeps_none_from_ending(database):
+    day = 86_400 * 10**9
+    jumps = itertools.cycle([0, day, -day, 40 * day])
+    async with supervised(database, now=lambda: time.time_ns() + next(jumps), deadline_seconds=WAIT):
+        for number in range(4):
+            assert (await ended(database, await queue(database, number))).status == "completed"
+
+
+async def test_a_long_queue_of_one_workspace_keeps_no_other_waiting(database):
+    await database.write(
+        lambda c: access.create_workspace(c, "small", workspace_id="small", name="small", now=1)
+    )
+    for number in range(200):
+        await queue(database, number)
+    theirs = f"er_{0xABC:016x}"
+    await database.write(
+        lambda c: runs.queue_run(
+            c,
+            2,
+            run_id=theirs,
+            kind="replay",
+            seed=0,
+            mission_id=MISSION,
+            created_by=None,
+            now=time.time_ns(),
+        )
+    )
+    async with supervised(database):
+        await until(lambda: database.read_blocking(lambda c: runs.find_run(c, 2, theirs)).ended)
+        assert database.read_blocking(runs.queue_state).queued > 150
+
+
+def stop_worker_and_kill(database: Database, run_id: str) -> list[int]:
+    """Have a supervising process evaluate once, freeze its worker and kill it; the worker's process id."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", _DAEMON, str(database.path)], stdout=subprocess.PIPE, text=True
+    )
+    assert daemon.stdout is not None
+    begun = time.monotonic()
+    while not find(database, run_id).ended and time.monotonic() - begun < WAIT:
+        pids = [int(word) for word in daemon.stdout.readline().split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    return pids
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with the one that started it")
+async def test_a_worker_that_cannot_listen_ends_with_its_daemon(database):
+    """A worker that is stopped, or busy in a library, never sees that its requests have ended."""
+    run_id = await queue(database)
+    pids = await anyio.to_thread.run_sync(stop_worker_and_kill, database, run_id)
+    assert pids
+    with anyio.fail_after(5):
+        await until(lambda: not any(map(is_alive, pids)))
+
+
 def test_a_worker_loads_nothing_of_the_server_and_nothing_for_terminals():
     heavy = ["litestar", "uvicorn", "sqlite_utils", "rich", "httptools", "numpy", "genai_prices"]
     code = f"import sys, quartermaster.worker; print([name for name in {heavy} if name in sys.modules])"
@@ -614,7 +681,8 @@ def test_a_worker_loads_nothing_of_the_server_and_nothing_for_terminals():
 
 def test_a_single_file_build_starts_itself_as_the_worker(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert worker_command(Path("/home/q.db")) == [sys.executable, "worker", "--database", "/home/q.db"]
+    command = [sys.executable, "worker", "--database", "/home/q.db", "--memory", "64"]
+    assert worker_command(Path("/home/q.db"), 64) == command
 
 
 def test_a_worker_ends_when_its_requests_end(database):

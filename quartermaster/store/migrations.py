@@ -366,7 +366,7 @@ create table eval_run (
     request text                        -- JSON: what was asked for beside single missions
 ) strict;
 create index eval_run_by_time on eval_run (workspace, created_at desc, run_id desc);
-create index eval_run_queue on eval_run (status, id) where status in ('queued', 'running');
+create index eval_run_queue on eval_run (status, workspace, id) where status in ('queued', 'running');
 
 create table eval_report (
     run integer primary key references eval_run,

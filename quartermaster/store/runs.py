@@ -44,9 +44,11 @@ _UNTOLD: Final = Failed(
 _log = logging.getLogger(__name__)
 
 # The condition on two values is the one that the partial index of the queue is made for.
-_OLDEST_QUEUED: Final = """
-select id from eval_run where status in ('queued', 'running') and status = 'queued' order by id limit 1
+_FIRST_QUEUED: Final = """
+select id from eval_run where status in ('queued', 'running') and status = 'queued' and workspace > ?
+order by workspace, id limit 1
 """
+_NEXT_QUEUED: Final = f"select coalesce(({_FIRST_QUEUED}), ({_FIRST_QUEUED}))"
 _THIS_QUEUED: Final = "select id from eval_run where status = 'queued' and workspace = ? and run_id = ?"
 _CLAIM: Final = """
 update eval_run set status = 'running', attempt = attempt + 1, boot_id = ?, started_at = ?
@@ -241,7 +243,7 @@ def queue_state(connection: Connection) -> QueueState:
 
 def has_queued(connection: Connection) -> bool:
     """Whether a claim would find something."""
-    return connection.execute(_OLDEST_QUEUED).fetchone() is not None
+    return connection.execute(_FIRST_QUEUED, (0,)).fetchone() is not None
 
 
 def held_by(connection: Connection, boot_id: str) -> list[Run]:
@@ -253,12 +255,14 @@ def held_by(connection: Connection, boot_id: str) -> list[Run]:
     return [_run(row) for row in found]
 
 
-def claim_next(connection: Connection, *, boot_id: str, now: int) -> Run | None:
-    """The oldest queued run, now running under this boot id.
+def claim_next(connection: Connection, *, boot_id: str, now: int, after: int = 0) -> Run | None:
+    """The oldest queued run of the workspace whose turn it is, now running under this boot id.
 
-    None when nothing waits, or when the run has failed at once because its mission cannot be told.
+    Turns go round: `after` is the workspace that had the last one, so that a long queue of one keeps no
+    other waiting. None when nothing waits, or when the run has failed at once because its mission cannot
+    be told.
     """
-    return _claim(connection, _OLDEST_QUEUED, (), boot_id=boot_id, now=now)
+    return _claim(connection, _NEXT_QUEUED, (after, 0), boot_id=boot_id, now=now)
 
 
 def claim_run(connection: Connection, workspace: int, run_id: str, *, boot_id: str, now: int) -> Run | None:

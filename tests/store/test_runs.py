@@ -105,8 +105,25 @@ def test_a_claimed_run_runs_under_its_boot_id_and_has_told_the_journal_that_it_s
 
 
 def test_finding_the_next_run_reads_an_index_and_not_the_table(connection):
-    plan = connection.execute("explain query plan " + runs._OLDEST_QUEUED).fetchall()
-    assert "eval_run_queue" in str(plan)
+    plan = connection.execute("explain query plan " + runs._NEXT_QUEUED, (1, 0)).fetchall()
+    assert str(plan).count("eval_run_queue") == 2
+
+
+def test_a_long_queue_of_one_workspace_keeps_no_other_waiting(connection):
+    access.create_workspace(connection, "small", workspace_id="small", name="small", now=1)
+    for number in range(1, 1001):
+        queue(connection, number)
+    for number in (2001, 2002):
+        runs.queue_run(
+            connection, 2, run_id=f"er_{number:016x}", kind="replay", seed=0, created_by=None, now=SECOND
+        )
+    served = []
+    after = 0
+    for _ in range(6):
+        run = runs.claim_next(connection, boot_id="boot-1", now=SECOND, after=after)
+        served.append(run.workspace)
+        after = run.workspace
+    assert served == [1, 2, 1, 2, 1, 1]
 
 
 def test_a_result_is_row_report_event_and_entries_at_once(connection):
