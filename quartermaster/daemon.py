@@ -102,6 +102,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             ingester=ingester,
             now=time.time_ns,
             ready=health.reasons,
+            parts=health.parts,
             stopping=stop,
             host=host,
             port=port,
@@ -253,6 +254,7 @@ class Health:
     def __init__(self, database: Database, stop: anyio.Event) -> None:
         self._database = database
         self._stop = stop
+        self._up: set[str] = set()
         self._down: set[str] = set()
         self._failures: dict[str, deque[float]] = {}
         self.hopeless: str | None = None
@@ -262,6 +264,7 @@ class Health:
         return self._stop.is_set()
 
     def up(self, part: str) -> None:
+        self._up.add(part)
         self._down.discard(part)
 
     def down(self, part: str, now: float) -> None:
@@ -273,16 +276,26 @@ class Health:
             self.hopeless = part
             self._stop.set()
 
+    def parts(self) -> dict[str, str]:
+        """`ok`, or what is wrong, of everything that has to work."""
+        database = "ok" if self._database.is_writing() else "cannot be written"
+        if self._database.pulse.seconds() > _WRITER_SECONDS:
+            database = "is stuck in one transaction"
+        beside = {part: "is being restarted" if part in self._down else "ok" for part in sorted(self._up)}
+        return {"database": database, "disk": self._database.space.shortage() or "ok", **beside}
+
     def reasons(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
-        reasons = [f"the {part} is being restarted" for part in sorted(self._down)]
+        states = self.parts()
+        disk = states.pop("disk")
+        database = states.pop("database")
+        reasons = [f"the {part} {state}" for part, state in states.items() if state != "ok"]
         if self.stopping:
             reasons.append("the daemon is stopping")
-        if not self._database.is_writing():
-            reasons.append("the database cannot be written")
-        shortage = self._database.space.shortage()
-        if shortage is not None:
-            reasons.append(shortage)
+        if database != "ok":
+            reasons.append(f"the database {database}")
+        if disk != "ok":
+            reasons.append(disk)
         return reasons
 
 

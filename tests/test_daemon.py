@@ -251,6 +251,14 @@ async def test_a_part_that_fails_five_times_in_a_minute_stops_the_daemon(
     assert stop.is_set()
 
 
+def test_readiness_tells_the_state_of_each_part_and_no_path(start_daemon, home: Path):
+    told = start_daemon().request("GET", "/readyz").json
+    assert told["status"] == "ready"
+    assert {"database", "disk", "ingester", "supervisor", "retention"} <= set(told["parts"])
+    assert set(told["parts"].values()) == {"ok"}
+    assert str(home) not in json.dumps(told)
+
+
 @pytest.mark.anyio
 async def test_readiness_names_a_stop_and_a_database_that_cannot_be_written(tmp_path: Path):
     database = Database(tmp_path / "quartermaster.db")

@@ -10,10 +10,11 @@ from quartermaster.api.documentation import described
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`reasons` are there when the status is not `ready`."""
+    """`reasons` are there when the status is not `ready`; a part is `ok`, or what is wrong with it."""
 
     status: str
     reasons: list[str] | msgspec.UnsetType = msgspec.UNSET
+    parts: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 @get("/healthz", opt={"role": PUBLIC}, responses=described({200: Health}), tags=["health"])
@@ -25,10 +26,12 @@ async def show_liveness(request: Call) -> Answer:
 @get("/readyz", opt={"role": PUBLIC}, responses=described({200: Health, 503: Health}), tags=["health"])
 async def show_readiness(request: Call) -> Answer:
     """200 when requests can be worked on, else 503 with the reasons."""
-    reasons = services_of(request).ready()
+    services = services_of(request)
+    reasons, parts = services.ready(), services.parts() or msgspec.UNSET
     if reasons:
-        return answer(Health(status="not ready", reasons=reasons), status=503, headers={"Retry-After": "1"})
-    return answer(Health(status="ready"))
+        unready = Health(status="not ready", reasons=reasons, parts=parts)
+        return answer(unready, status=503, headers={"Retry-After": "1"})
+    return answer(Health(status="ready", parts=parts))
 
 
 @get("/schema", opt={"role": PUBLIC}, include_in_schema=False)
