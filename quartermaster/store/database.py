@@ -87,6 +87,12 @@ def connect(path: Path, *, writable: bool) -> Connection:
     connection = sqlite3.connect(
         path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
     )
+    configure(connection, writable=writable)
+    return connection
+
+
+def configure(connection: Connection, *, writable: bool) -> None:
+    """Set this program's pragmas."""
     connection.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")  # before WAL: another may hold the lock
     connection.execute("pragma trusted_schema = off")
     connection.execute("pragma temp_store = memory")
@@ -103,7 +109,6 @@ def connect(path: Path, *, writable: bool) -> Connection:
         connection.execute("pragma query_only = on")
         connection.execute("pragma wal_autocheckpoint = 0")
         connection.execute("pragma cache_size = -4096")
-    return connection
 
 
 def prepare(path: Path) -> None:
