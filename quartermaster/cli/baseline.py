@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quartermaster.cli import compare, output
-from quartermaster.cli.capsules import BASELINE, names_capsule, read_capsule, write_whole
+from quartermaster.cli.capsules import BASELINE, is_there, names_capsule, read_capsule, write_whole
 from quartermaster.cli.options import home_option, open_target, settings_for, target_options
 from quartermaster.cli.target import Row, Target
 from quartermaster.errors import UsageError
@@ -164,7 +164,7 @@ class _Order(NamedTuple):
 
 
 def _keep(order: _Order, name: str) -> Row:
-    recorded = names_capsule(order.missions) or Path(order.missions).exists()
+    recorded = names_capsule(order.missions) or is_there(order.missions)
     with closing(open_target(create=recorded, **order.place)) as target:
         if recorded:
             return _keep_recordings(target, order, name)

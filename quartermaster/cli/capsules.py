@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,10 +27,15 @@ _LOCAL: Final = "local"
 def names_capsule(text: str) -> bool:
     """Whether a file of that name is a capsule, or is meant to be one."""
     path = Path(text)
-    if not path.is_file():
+    if not os.path.isfile(text):
         return path.suffix == SUFFIX
     with path.open("rb") as file:
         return is_capsule(file.read(_START)) or path.suffix == SUFFIX
+
+
+def is_there(text: str) -> bool:
+    """Whether there is a file or folder of that name; a list of ids may be too long to be one."""
+    return os.path.exists(text)
 
 
 def read_capsule(path: Path) -> "Side":

@@ -14,6 +14,7 @@ from quartermaster.cli.capsules import (
     BASELINE,
     freeze_recordings,
     head_for,
+    is_there,
     judge,
     names_capsule,
     read_capsule,
@@ -109,14 +110,14 @@ def command(
 
 
 def _is_recorded(side: str) -> bool:
-    return Path(side).exists() and not names_capsule(side)
+    return is_there(side) and not names_capsule(side)
 
 
 def compare_sides(
     sides: tuple[str, str], settings: Settings, opened: Callable[[], Target], evidence: Path | None
 ) -> Row:
     """The report of two sides, whatever each of them is; `opened` opens the home or daemon if need be."""
-    recorded = [Path(side).exists() for side in sides]
+    recorded = [is_there(side) for side in sides]
     frozen = [names_capsule(side) for side in sides]
     kept = [side.startswith(BASELINE) for side in sides]
     if any(frozen) or evidence is not None or (any(kept) and any(recorded)):
@@ -147,7 +148,7 @@ def freeze_side(text: str, side: str, settings: Settings, opened: Callable[[], T
     """What a person named, as a capsule: a file of one, recordings, or missions and baselines of a home."""
     if names_capsule(text):
         return read_capsule(Path(text))
-    if Path(text).exists():
+    if is_there(text):
         return freeze_recordings(Path(text), side, settings, head_for(settings))
     with closing(opened()) as target:
         from quartermaster.cli.local import Local
