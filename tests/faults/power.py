@@ -111,17 +111,17 @@ class _File(apsw.VFSFile):
         self._disk = disk
         self._name = None if text is None else Path(text).name
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+    def xWrite(self, data: bytes, offset: int) -> None:
         if self._name is not None:
             self._disk.write(self._name, offset, bytes(data))
         super().xWrite(data, offset)
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:
         if self._name is not None:
             self._disk.write(self._name, newsize, None)
         super().xTruncate(newsize)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802 - the host's own sync is left out: it is modelled
+    def xSync(self, flags: int) -> None:
         if self._name is not None:
             self._disk.sync(self._name)
 
@@ -131,10 +131,10 @@ class _FileSystem(apsw.VFS):
         self._disk = disk
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> _File:
         return _File(self._disk, name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         self._disk.remove(Path(filename).name)
         super().xDelete(filename, syncdir)
 
