@@ -12,7 +12,7 @@ from quartermaster import evaluate
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
-from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, operation
+from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, one_of, operation
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import not_found
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
@@ -81,6 +81,7 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True):
             **dict.fromkeys(("q", "task", "variant", "outcome", "format", "failure_mode"), TEXT),
             "since": TIME,
             "until": TIME,
+            "sort": one_of(missions.SORTS),
             "cursor": CURSOR,
             "limit": integer(1, missions.LIST_LIMIT, DEFAULT_LIMIT),
         }
@@ -91,6 +92,7 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True):
 async def list_missions(request: Call) -> Answer:
     """The missions of the workspace, last changed first."""
     query = Query(query_of(request))
+    chosen = query.choice("sort", missions.SORTS)
     filters = missions.MissionFilter(
         q=query.text("q"),
         task=query.text("task"),
@@ -100,6 +102,7 @@ async def list_missions(request: Call) -> Answer:
         failure_mode=query.text("failure_mode"),
         since=query.instant("since"),
         until=query.instant("until"),
+        sort=next((one for one in missions.SORTS if one == chosen), "changed"),
         cursor=query.text("cursor"),
         limit=query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_LIMIT),
     )

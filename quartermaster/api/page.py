@@ -1,5 +1,6 @@
 """The page for people: one document, and files whose address changes with their content."""
 
+import gzip
 from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
@@ -73,7 +74,16 @@ async def show_file(request: Call, version: FromPath[str], name: FromPath[str]) 
 
 def _answer(request: Call, name: str, content: bytes, caching: str) -> Answer:
     tag = f'"{page().version}"'
-    headers = {"ETag": tag, "Cache-Control": caching}
-    if fields_of(request.scope).get(b"if-none-match") == tag.encode():
+    headers = {"ETag": tag, "Cache-Control": caching, "Vary": "Accept-Encoding"}
+    fields = fields_of(request.scope)
+    if fields.get(b"if-none-match") == tag.encode():
         return Answer(304, headers=headers)
+    if b"gzip" in fields.get(b"accept-encoding", b""):
+        headers["Content-Encoding"] = "gzip"
+        content = _zipped(content)
     return Answer(200, content, media_type=_MEDIA_TYPES[name.rpartition(".")[2]], headers=headers)
+
+
+@cache
+def _zipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)

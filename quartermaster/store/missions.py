@@ -1,7 +1,7 @@
 """Missions: what is known of each beside its events, with running totals so that lists touch no entry."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec.structs import astuple
@@ -20,11 +20,26 @@ _STRONGEST_ORIGIN: Final = ("verifier", "harness", "human")
 """Whose word on the outcome wins, strongest first; everybody else comes after these, the agent last."""
 
 
+Sort = Literal["changed", "started", "cost", "tokens", "entries", "title"]
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+_SORT_KEYS: Final[dict[Sort, str]] = {
+    "changed": "changed_at",
+    "started": "case when ordinal then null else started_at end",
+    "cost": "case when calls_with_cost = model_calls and model_calls > 0 then cost end",
+    "tokens": "case when calls_with_tokens = model_calls and model_calls > 0 then total_tokens end",
+    "entries": "entries",
+    "title": "lower(coalesce(title, mission_id))",
+}
+"""All but the title go downwards; what is not known comes last."""
+_NOT_KNOWN: Final = -(2**63)
+
+
 class Mission(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work. Instants are nanoseconds since 1970; times are None where the recording has none.
 
     `total_tokens` and `cost` (picodollars) are None unless every model call says its own; `key` is the
-    number of the mission inside this database and never leaves it.
+    number of the mission inside this database and never leaves it. `known_cost` is that of the
+    `calls_with_cost`.
     """
 
     key: int
@@ -47,8 +62,11 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None
     entries: int
     model_calls: int
+    calls_with_tokens: int
+    calls_with_cost: int
     total_tokens: int | None
     cost: int | None
+    known_cost: int
     revision: int
     created_at: int
     changed_at: int
@@ -66,12 +84,13 @@ class MissionFilter(msgspec.Struct, frozen=True, kw_only=True):
     failure_mode: str | None = None
     since: int | None = None
     until: int | None = None
+    sort: Sort = "changed"
     cursor: str | None = None
     limit: int = 100
 
 
 class MissionPage(msgspec.Struct, frozen=True):
-    """One page of missions, last changed first."""
+    """One page of missions in the order that was asked for, last changed first without a word."""
 
     rows: tuple[Mission, ...]
     next_cursor: str | None
@@ -107,8 +126,11 @@ def _mission(row: tuple[Any, ...]) -> Mission:
         ended_at=None if ordinal else ended_at,
         entries=entries,
         model_calls=calls,
+        calls_with_tokens=with_tokens,
+        calls_with_cost=with_cost,
         total_tokens=tokens if with_tokens == calls else None,
         cost=cost if with_cost == calls else None,
+        known_cost=cost,
         revision=row[25],
         created_at=row[26],
         changed_at=row[27],
@@ -143,23 +165,29 @@ def mission_ids_starting(connection: Connection, workspace: int, prefix: str, li
 
 
 def list_missions(connection: Connection, workspace: int, filters: MissionFilter) -> MissionPage:
-    """One page of missions, last changed first; raises UsageError on a cursor of another list."""
+    """One page of missions in their order; raises UsageError on a cursor of another list."""
     conditions, values = _conditions(filters)
-    scope = ("missions", workspace)
+    by_title = filters.sort == "title"
+    sort_key = _SORT_KEYS[filters.sort]
+    if filters.sort not in ("changed", "title"):
+        sort_key = f"coalesce({sort_key}, {_NOT_KNOWN})"
+    scope = ("missions", workspace) if filters.sort == "changed" else ("missions", workspace, filters.sort)
     if filters.cursor:
-        changed_at, key = read_cursor(filters.cursor, scope, (int, int))
-        conditions.append("(changed_at, id) < (?, ?)")
-        values += [changed_at, key]
+        last_value, key = read_cursor(filters.cursor, scope, (str if by_title else int, int))
+        conditions.append(f"({sort_key}, id) {'>' if by_title else '<'} (?, ?)")
+        values += [last_value, key]
     where = "".join(f" and {condition}" for condition in conditions)
+    direction = "asc" if by_title else "desc"
     rows = connection.execute(
-        f"select {_COLUMNS} from mission where workspace = ? and mission_id is not null{where}"  # noqa: S608
-        " order by changed_at desc, id desc limit ?",
+        f"select {_COLUMNS}, {sort_key} from mission"  # noqa: S608
+        f" where workspace = ? and mission_id is not null{where}"
+        f" order by {sort_key} {direction}, id {direction} limit ?",
         (workspace, *values, filters.limit + 1),
     ).fetchall()
-    missions = tuple(_mission(row) for row in rows[: filters.limit])
+    page = rows[: filters.limit]
     more = len(rows) > filters.limit
-    last = missions[-1] if missions else None
-    return MissionPage(missions, write_cursor(scope, (last.changed_at, last.key)) if more and last else None)
+    cursor = write_cursor(scope, (page[-1][-1], page[-1][0])) if more else None
+    return MissionPage(tuple(_mission(row) for row in page), cursor)
 
 
 def select_missions(connection: Connection, workspace: int, selection: Selection) -> list[Mission]:

@@ -91,3 +91,31 @@ def test_what_is_known_already_is_a_duplicate(world: World) -> None:
         raw = client.get(f"/api/v1/journal/{ENTRY}").content
         answer = client.post("/api/v1/journal", content=raw).json()
     assert (answer["accepted"], answer["duplicate"], answer["rejected"]) == (0, 1, [])
+
+
+def test_missions_are_sorted_as_asked_and_what_is_unknown_comes_last(world: World) -> None:
+    for mission_id, cost in (("dear", 2.0), ("cheap", 0.5), ("unpriced", None)):
+        entry = {
+            "mission_id": mission_id,
+            "ts": "2026-04-01T00:00:00Z",
+            "entry_type": "llm.call",
+            "payload": {"model": "m", "input_tokens": 1} | ({} if cost is None else {"cost_usd": cost}),
+        }
+        with world.client() as client:
+            assert client.post("/api/v1/journal", content=msgspec.json.encode(entry)).status_code == 200
+    with world.client() as client:
+        for sort, first in (("cost", ["dear", "cheap"]), ("title", ["cheap", "dear"])):
+            walked: list[str] = []
+            cursor = None
+            while cursor is not None or not walked:
+                query = {"sort": sort, "limit": 1} | ({"cursor": cursor} if cursor else {})
+                page = client.get("/api/v1/missions", params=query).json()
+                walked += [row["mission_id"] for row in page["rows"]]
+                cursor = page.get("next_cursor")
+            assert walked[:2] == first
+            assert sorted(walked) == ["cheap", "dear", "m-1", "m-2", "unpriced"]
+        row = client.get("/api/v1/missions", params={"q": "unpriced"}).json()["rows"][0]
+        assert (row["model_calls"], row["calls_with_cost"], row["total_cost_usd"]) == (1, 0, None)
+        assert client.get("/api/v1/missions", params={"sort": "luck"}).status_code == 400
+        mixed = client.get("/api/v1/missions", params={"sort": "cost", "limit": 1}).json()["next_cursor"]
+        assert client.get("/api/v1/missions", params={"cursor": mixed}).status_code == 400

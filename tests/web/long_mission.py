@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
-BEGAN = datetime(2026, 3, 2, 8, 0, tzinfo=timezone.utc)
+BEGAN = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 TOOLS = ("Read", "Edit", "Grep", "Bash", "pytest -q tests", "git status", "WebFetch")
 
 
@@ -15,14 +15,25 @@ def long_mission(mission_id: str, steps: int) -> Iterator[bytes]:
         mission_id,
         0,
         "mission.created",
-        {"title": f"Generated, {steps:,} steps", "task": "generated/long", "variant": "walker 1.0", "agent": "walker"},
+        {
+            "title": f"Generated, {steps:,} steps",
+            "task": "generated/long",
+            "variant": "walker 1.0",
+            "agent": "walker",
+        },
     )
     for index in range(steps):
         agent = ("planner", "coder", "tester")[index // 50 % 3]
         tool = TOOLS[index // 3 % len(TOOLS)]
         if index % 3 == 0:
             tokens = {"input_tokens": 900 + index % 4000, "output_tokens": 40 + index % 60}
-            payload = {"model": "walker-large", "provider": "example", **tokens, "cost_usd": 0.0004, "duration_ms": 900}
+            payload = {
+                "model": "walker-large",
+                "provider": "example",
+                **tokens,
+                "cost_usd": 0.0004,
+                "duration_ms": 900,
+            }
             yield _line(f"{mission_id}-{index}", mission_id, index + 1, "llm.call", payload, agent)
         else:
             failed = index % 37 == 0
@@ -34,11 +45,22 @@ def long_mission(mission_id: str, steps: int) -> Iterator[bytes]:
                 "duration_ms": 50 + index % 700,
             }
             yield _line(f"{mission_id}-{index}", mission_id, index + 1, "exec.command", payload, agent)
-    yield _line(f"{mission_id}-outcome", mission_id, steps + 2, "mission.outcome", {"outcome": "succeeded", "origin": "verifier"})
+    yield _line(
+        f"{mission_id}-outcome",
+        mission_id,
+        steps + 2,
+        "mission.outcome",
+        {"outcome": "succeeded", "origin": "verifier"},
+    )
 
 
 def _line(
-    name: str, mission_id: str, second: int, entry_type: str, payload: dict[str, object], agent: str | None = None
+    name: str,
+    mission_id: str,
+    second: int,
+    entry_type: str,
+    payload: dict[str, object],
+    agent: str | None = None,
 ) -> bytes:
     entry = {
         "id": "j_" + f"{_digest(name):016x}",

@@ -79,12 +79,14 @@ class Mission {
   }
 
   async start() {
-    this.#detail();
+    const known = this.#known();
     const first = await api.get(`${this.path}/outline`, { limit: PREVIEW }, this.signal);
     this.#take(first);
     this.#arrive();
     this.list.focus({ preventScroll: true });
     if (!this.steps.complete) await this.#rest();
+    await known;
+    await this.#detail(); // after the steps: to examine a long mission takes the server a while
     this.#allSnippets();
   }
 
@@ -128,11 +130,21 @@ class Mission {
     if (row < 0 && this.steps.complete) notice(step ? `This mission has no step ${step}.` : "This mission has no such entry.", "bad");
   }
 
-  async #detail() {
-    this.#drawHead({ mission_id: this.id });
+  /** What the list knows of the mission is there at once. */
+  async #known() {
+    this.#drawTabs();
     try {
-      const [row] = (await api.get("/api/v1/missions", { q: this.id, limit: 20 }, this.signal)).rows.filter((one) => one.mission_id === this.id);
-      if (row && !this.mission) this.#drawHead(row);
+      const { rows } = await api.get("/api/v1/missions", { q: this.id, limit: 20 }, this.signal);
+      const row = rows.find((one) => one.mission_id === this.id);
+      if (row) this.#drawHead(row);
+    } catch {
+      // the mission itself is asked for next, and tells what is wrong
+    }
+    if (this.tab !== "step") this.#drawPanel();
+  }
+
+  async #detail() {
+    try {
       this.mission = await api.get(this.path, {}, this.signal);
       this.#drawHead(this.mission);
       this.#markFindings();
@@ -140,7 +152,6 @@ class Mission {
       this.list.refresh();
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 404) this.mission = null;
       this.detailError = error;
     }
     this.#drawTabs();
@@ -160,8 +171,8 @@ class Mission {
     const about = [mission.variant, mission.task, mission.format].filter(Boolean).map(visible).join(" · ");
     const took = mission.started_at ? `${between(mission.started_at, mission.ended_at)}, ${ago(mission.ended_at)}` : mission.entries === undefined ? "" : "times unknown";
     this.head.replaceChildren(
-      el("div", { class: "bar" }, el("h1", {}, visible(mission.title ?? mission.mission_id)), el("span", { class: "grow" }), ...this.#actions()),
-      el("div", { class: "bar" }, mission.entries !== undefined && outcome(mission.outcome), mission.entries !== undefined && findingCounts(mission.findings), el("span", { class: "muted" }, [about, took].filter(Boolean).join(" · "))),
+      el("div", { class: "bar" }, el("h1", {}, visible(mission.title ?? mission.mission_id)), ...this.#actions()),
+      el("div", { class: "bar" }, mission.entries !== undefined && outcome(mission.outcome), mission.entries !== undefined && findingCounts(mission.findings), el("span", { class: "muted wrap" }, [about, took].filter(Boolean).join(" · "))),
       mission.entries === undefined ? "" : el("dl", { class: "figures" }, keyFigures(mission).map(([name, text, rests]) => el("div", {}, el("dt", {}, name), el("dd", { class: text === UNKNOWN ? "unknown" : null }, text), rests && el("dd", { class: "rests muted", title: rests }, rests)))));
   }
 
@@ -278,8 +289,8 @@ class Mission {
   }
 
   #go(row, what) {
-    if (row < 0) return say(`No further ${what}`), notice(`There is no further ${what} in this direction.`);
-    this.jump(row, true);
+    if (row < 0) notice(`There is no further ${what} in this direction.`);
+    else this.jump(row, true);
   }
 
   nextFailure(direction) {

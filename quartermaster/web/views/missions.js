@@ -194,8 +194,8 @@ class Missions {
     if (row.strip !== told || !told) steps.replaceChildren(told ? strip(told) : "");
     row.strip = told;
     found.replaceChildren(findings(mission.findings));
-    money.replaceChildren(cost(mission.total_cost_usd, coverage(mission)));
-    tokens.textContent = compact(mission.total_tokens);
+    money.replaceChildren(mission.model_calls ? cost(mission.total_cost_usd, coverage(mission)) : el("span", { class: "muted" }, "no call"));
+    tokens.textContent = mission.model_calls ? compact(mission.total_tokens) : "";
     tokens.classList.toggle("unknown", mission.total_tokens === null);
     took.textContent = between(mission.started_at, mission.ended_at);
     took.classList.toggle("unknown", !mission.started_at);
