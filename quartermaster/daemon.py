@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -407,5 +407,6 @@ async def _print_login(database: Database, url: str, token: str) -> None:
         return access.create_login_code(connection, token_id, now=time.time_ns(), secret_bytes=secret)
 
     code = await database.write(create)
-    sys.stderr.write(f"open this link once, within 15 minutes, to log in: {url}/login?code={code}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a log that is full costs the link; `quartermaster token create` is another way
+        sys.stderr.write(f"open this link once, within 15 minutes, to log in: {url}/login?code={code}\n")
+        sys.stderr.flush()

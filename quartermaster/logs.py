@@ -1,8 +1,10 @@
 """Structured logs on stderr: one line an event, for operators. stdout is for data only."""
 
+import io
 import logging
 import sys
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -20,7 +22,7 @@ def configure(log_format: str, *, level: int = logging.INFO) -> None:
             *(_for_people() if for_people else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -47,6 +49,22 @@ def _for_people() -> list[Any]:
 
 def _for_machines() -> list[Any]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+class _Patient(io.TextIOBase):
+    """Where lines go; one that cannot be written, on a full disk or a closed pipe, is lost without a word."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 class _ToStructlog(logging.Handler):
