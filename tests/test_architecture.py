@@ -44,7 +44,8 @@ CLOSED = (2, 4)
 READERS_OF_SETTINGS = {"cli", "daemon"}
 
 CALCULATOR = {
-    "array", "ast", "bisect", "collections", "collections.abc", "datetime", "decimal", "enum", "fractions",
+    "array", "ast", "base64", "bisect", "collections", "collections.abc", "datetime", "decimal", "enum",
+    "fractions",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string",
     "struct", "typing", "unicodedata", "zlib",
     "genai_prices", "msgspec", "numpy", "rapidfuzz", "zstandard",

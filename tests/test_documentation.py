@@ -93,7 +93,12 @@ def _words(row: str) -> list[str]:
 
 
 def test_every_option_that_the_readme_shows_exists():
-    known = {option for _, command in commands() for one in command.params for option in one.opts}
+    known = {
+        option
+        for _, command in commands()
+        for one in command.params
+        for option in (*one.opts, *one.secondary_opts)
+    }
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README.split("## HTTP API", 1)[1]))
     assert shown - {"--data-binary"} <= known
 

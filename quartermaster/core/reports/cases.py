@@ -77,7 +77,7 @@ def sentence_of(report: Report) -> str:
         case ReplayReport(mission=mission):
             return f"{mission.mission_id}: {mission.steps:,} steps"
         case ComparisonReport(comparison=comparison):
-            return comparison.result
+            return comparison.result.removeprefix(f"{verdict_of(report).capitalize()}: ")
         case PairsReport(pairs=pairs):
             worse = [pair.candidate.mission_id for pair in pairs if pair.regressed and not pair.continued]
             named = f": {', '.join(worse[:3])}{', ...' if len(worse) > 3 else ''}" if worse else ""
