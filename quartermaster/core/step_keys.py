@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -38,10 +38,14 @@ _HINTS: Final = {
 }
 """What stands in every text that a pattern finds something in, and is looked for many times faster."""
 
+_SHORTEST_VOLATILE: Final = 6
+"""No usual pattern finds anything in a text shorter than `/tmp/x`."""
+
 _HOLE: Final = "<volatile>"
 _ANYTHING: Final = re.compile("")
 _DURATION_HINT: Final = re.compile(r"\d\s?(?:ms|s|milli)")
 _DURATION: Final = re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|s|sec|seconds|milliseconds)\b")
+_SPOKEN: Final = frozenset({EventKind.USER_MESSAGE, EventKind.AGENT_MESSAGE, EventKind.DELEGATION})
 _OUTPUT_LIMIT: Final = 2_048
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -89,6 +93,7 @@ class StepKeys:
         self._volatile = [
             (_HINTS.get(pattern, _ANYTHING).search, re.compile(pattern).sub) for pattern in volatile
         ]
+        self._usual = volatile == VOLATILE
         self._masked: dict[str, str] = {}
         self._digests: dict[str, int] = {}
 
@@ -97,11 +102,14 @@ class StepKeys:
 
     def step(self, event: Event) -> int:
         """Kind, name and arguments; of a message its words."""
-        if event.kind is EventKind.TOOL_CALL:
-            return self._digest(event.kind, event.name, self.arguments(event), event.arguments_digest or "")
-        if event.kind in (EventKind.USER_MESSAGE, EventKind.AGENT_MESSAGE, EventKind.DELEGATION):
-            return self._digest(event.kind, event.agent or "", event.to or "", self.mask(event.text or ""))
-        return self._digest(event.kind, event.name)
+        kind = event.kind
+        if kind is EventKind.TOOL_CALL:
+            rest = event.arguments_digest or ""
+            return self._digest(f"{kind.value}\0{event.name}\0{self.arguments(event)}\0{rest}")
+        if kind in _SPOKEN:
+            said = self.mask(event.text or "")
+            return self._digest(f"{kind.value}\0{event.agent or ''}\0{event.to or ''}\0{said}")
+        return self._digest(f"{kind.value}\0{event.name}")
 
     def outcome(self, event: Event) -> int:
         """Status, class of error and the beginning of what was answered."""
@@ -111,7 +119,7 @@ class StepKeys:
             words = _DURATION.sub(_HOLE, words)
         answered = self.mask(words)
         kind = error_class(event.error or event.output) if failed else ""
-        return self._digest("outcome", event.succeeded, event.refused, kind, answered)
+        return self._digest(f"outcome\0{event.succeeded}\0{event.refused}\0{kind}\0{answered}")
 
     def arguments(self, event: Event) -> str:
         return self.mask(canonical_arguments(event))
@@ -121,14 +129,14 @@ class StepKeys:
         masked = self._masked.get(text)
         if masked is None:
             masked = " ".join(text.split())
-            for holds, mask in self._volatile:
-                if holds(masked):
-                    masked = mask(_HOLE, masked)
+            if len(masked) >= _SHORTEST_VOLATILE or not self._usual:
+                for holds, mask in self._volatile:
+                    if holds(masked):
+                        masked = mask(_HOLE, masked)
             self._masked[text] = masked
         return masked
 
-    def _digest(self, *parts: Any) -> int:
-        framed = "\0".join(map(str, parts))
+    def _digest(self, framed: str) -> int:
         digest = self._digests.get(framed)
         if digest is None:
             hashed = blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
