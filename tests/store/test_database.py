@@ -1,5 +1,6 @@
 """What the writing thread does when nobody writes."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -57,3 +58,28 @@ def test_a_process_beside_the_daemon_leaves_the_log_to_it(tmp_path: Path) -> Non
         beside.checkpoint()
         beside.write_blocking(_note)  # answered after the rest before it
         assert _log_bytes(path) > 0
+
+
+def test_a_change_that_reads_first_never_meets_a_database_that_moved_on(tmp_path: Path):
+    """Two processes that read and then write: a transaction that begins as a reader would fail at once."""
+    path = tmp_path / "quartermaster.db"
+    with Database(path) as one, Database(path, checkpoints=False) as other:
+        one.write_blocking(lambda connection: connection.execute("create table counter (n integer)") and None)
+        one.write_blocking(lambda connection: connection.execute("insert into counter values (0)") and None)
+
+        def count(connection: Connection) -> None:
+            (n,) = connection.execute("select n from counter").fetchone()
+            connection.execute("update counter set n = ?", (n + 1,))
+
+        def count_often(database: Database) -> None:
+            for _ in range(50):
+                database.write_blocking(count)
+
+        threads = [threading.Thread(target=count_often, args=(database,)) for database in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert one.read_blocking(
+            lambda connection: connection.execute("select n from counter").fetchone()
+        ) == (100,)
