@@ -115,6 +115,20 @@ def test_a_digest_that_was_forged_as_well_breaks_the_chain(database: Database):
     assert "link 2: the link does not follow from the one before it" in found
 
 
+def test_a_link_that_was_made_anew_breaks_the_chain_behind_it(database: Database):
+    """Whoever changes an entry with its checksum, digest and link would have to change every later link."""
+    forged = [raw_entry(number, summary="forged") for number in range(600, 620)]
+    piece = chain.piece(1, 600, forged, [crc32(raw) for raw in forged])
+    with closing_connection(database.path) as connection:
+        (before,) = connection.execute("select link from chain_link where number = 1").fetchone()
+        link = chain.next_link(before, 2, chain.ENTRIES, 20, piece.digest)
+        connection.execute(
+            "update chain_link set checksums = ?, digest = ?, link = ? where number = 2",
+            (piece.checksums, piece.digest, link),
+        )
+    assert "link 3: the link does not follow from the one before it" in whats(database)
+
+
 def test_a_removed_raw_entry_is_named(database: Database):
     damage(database, "delete from tail where sequence = 605")
     assert whats(database) == ["mission m, sequence 605, entry j_000000000000025d: the raw entry is missing"]
