@@ -349,6 +349,13 @@ def _evaluate_pair(connection: Connection, run: Run, candidate_id: str, terms: T
     sides = _sides(connection, run.workspace, chosen, Selection(mission_ids=(candidate_id,)), terms)
     if sides is not None:
         report = judge_missions(connection, run.workspace, run.run_id, sides, terms)
+        places = (
+            Place(connection, run.workspace, mission.mission_id)
+            for mission in (report.baseline, report.candidate)
+        )
+        if chosen.baseline is None:  # what was frozen keeps no words
+            seen = difference_of(*places, check=terms.check, prices=terms.prices)
+            report = msgspec.structs.replace(report, difference=seen)
         return _completed_regression(report, sides)
     report = compare_missions(
         Place(connection, run.workspace, chosen.mission_ids[0]),

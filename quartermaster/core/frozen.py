@@ -193,11 +193,11 @@ def mission_for(baseline: Capsule, facts: MissionFacts) -> Capsule:
 
 def verify(document: bytes, baseline: Capsule, candidate: Capsule) -> Verified:
     """Gives a verdict again and holds it against its report (JSON), bit by bit; white space makes no
-    difference."""
+    difference. What a pair shows step by step is no part of the verdict: a capsule holds no words for it."""
     report = read_report(document)
     assert report.provenance is not None
     again = judge_again(report, baseline, candidate)
-    told, recomputed = (msgspec.json.decode(one) for one in (document, msgspec.json.encode(again)))
+    told, recomputed = (_verdict_of(one) for one in (document, msgspec.json.encode(again)))
     identical = _canonical(told) == _canonical(recomputed)
     return Verified(
         identical=identical,
@@ -206,6 +206,12 @@ def verify(document: bytes, baseline: Capsule, candidate: Capsule) -> Verified:
         differences=tuple(_differences(told, recomputed))[:_DIFFERENCES],
         reasons=() if identical else tuple(_reasons(report.provenance, baseline, candidate)),
     )
+
+
+def _verdict_of(document: bytes) -> Any:
+    report = msgspec.json.decode(document)
+    report.pop("difference", None)
+    return report
 
 
 def read_report(document: bytes) -> Verdict:
