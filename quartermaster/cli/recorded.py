@@ -1,10 +1,10 @@
 """Two sides of recorded missions, compared where they lie: no daemon, no home."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -33,7 +33,8 @@ from quartermaster.evaluate import (
     nothing_to_check,
 )
 from quartermaster.sets import read_trials
-from quartermaster.store.database import Connection
+
+T = TypeVar("T")
 
 LOCAL: Final = "local"
 _LINES: Final = 2_000
@@ -65,12 +66,9 @@ def compare_recorded(
         for side, path in (("baseline", baseline), ("candidate", candidate)):
             tell(f"reading the {side}")
             workspace = recordings.add(side, [path])
-            ids = gate.missions(recordings.mission_ids(workspace))
-            if not ids:
-                raise NotFound(f"the policy ignores every mission of the {side}")
-            sides.append(_Side(workspace, ids))
+            sides.append(judged_side(side, recordings, workspace, recordings.mission_ids(workspace), gate))
         tell("comparing")
-        comparing = _Comparing(recordings, settings, gate, *sides)
+        comparing = Comparing(settings, gate, *sides)
         report, pairs = comparing.judge()
         return Compared(
             report=report,
@@ -79,27 +77,35 @@ def compare_recorded(
         )
 
 
-class _Side(msgspec.Struct, frozen=True):
+class Side(msgspec.Struct, frozen=True):
+    """One side that was read. Two sides may lie in different databases."""
+
+    recordings: Recordings
     workspace: int
-    ids: list[str]
+    ids: Sequence[str]
+
+
+def judged_side(name: str, recordings: Recordings, workspace: int, ids: Iterable[str], gate: Gate) -> Side:
+    """A side without the missions that the policy ignores; raises NotFound where that leaves none."""
+    kept = gate.missions(ids)
+    if not kept:
+        raise NotFound(f"the policy ignores every mission of the {name}")
+    return Side(recordings, workspace, kept)
 
 
 _Pair = tuple[str, str]
 
 
-class _Comparing:
+class Comparing:
     """Two sides that were read, and how they are judged."""
 
-    def __init__(
-        self, recordings: Recordings, settings: Settings, gate: Gate, baseline: _Side, candidate: _Side
-    ) -> None:
-        self._recordings = recordings
+    def __init__(self, settings: Settings, gate: Gate, baseline: Side, candidate: Side) -> None:
         self._prices = own_prices(settings)
         self._gate = gate
         self._baseline = baseline
         self._candidate = candidate
 
-    def judge(self) -> tuple[Report, Sequence[_Pair]]:
+    def judge(self) -> tuple[RegressionReport | PairsReport | ComparisonReport, Sequence[_Pair]]:
         """The report, and the pairs worth to be seen step by step."""
         before, after = self._baseline.ids, self._candidate.ids
         both = [mission_id for mission_id in before if mission_id in set(after)]
@@ -113,30 +119,35 @@ class _Comparing:
 
     def steps(self, pairs: Iterable[_Pair]) -> Iterator[Difference]:
         """Pairs step by step."""
+        aligned = partial(difference_of, check=nothing_to_check, prices=self._prices, lines=_LINES)
         for before, after in pairs:
-            found = self._recordings.read(partial(self._steps, before, after))
+            found = self._read(before, after, aligned)
             if found is not None:
                 yield found
 
-    def _steps(self, before: str, after: str, connection: Connection) -> Difference | None:
-        return difference_of(
-            Place(connection, self._baseline.workspace, before),
-            Place(connection, self._candidate.workspace, after),
-            check=nothing_to_check,
-            prices=self._prices,
-            lines=_LINES,
-        )
-
     def _pair(self, before: str, after: str) -> RegressionReport:
-        return self._recordings.read(
-            lambda connection: compare_missions(
-                Place(connection, self._baseline.workspace, before),
-                Place(connection, self._candidate.workspace, after),
+        return self._read(
+            before,
+            after,
+            lambda baseline, candidate: compare_missions(
+                baseline,
+                candidate,
                 self._gate.thresholds,
                 run_id=LOCAL,
                 check=nothing_to_check,
                 prices=self._prices,
                 ignored=self._gate.ignore.metrics,
+            ),
+        )
+
+    def _read(self, before: str, after: str, query: Callable[[Place, Place], T]) -> T:
+        """What a query finds of one mission of each side."""
+        baseline, candidate = self._baseline, self._candidate
+        return baseline.recordings.read(
+            lambda here: candidate.recordings.read(
+                lambda there: query(
+                    Place(here, baseline.workspace, before), Place(there, candidate.workspace, after)
+                )
             )
         )
 
@@ -153,10 +164,10 @@ class _Comparing:
         report = compare_trials(before, after, policy, run_id=LOCAL, prices=self._prices)
         return report, _broken(before, after)
 
-    def _trials(self, side: _Side) -> tuple[Trial, ...]:
+    def _trials(self, side: Side) -> tuple[Trial, ...]:
         price = PriceBook(self._prices)
         everything = Selection(mission_ids=tuple(side.ids))
-        trials = self._recordings.read(
+        trials = side.recordings.read(
             lambda connection: read_trials(
                 connection, side.workspace, everything, price=price, check=nothing_to_check
             )
