@@ -197,15 +197,15 @@ async def test_a_run_that_another_process_queued_is_found_without_being_woken(da
 
 
 async def test_the_deadline_ends_a_run_that_hangs_and_the_process_it_hangs_in(database):
-    async with supervised(database, concurrency=1, deadline_seconds=0.7) as supervisor:
+    async with supervised(database, concurrency=1, deadline_seconds=3) as supervisor:
         pid = await frozen_worker(database, supervisor)
         run_id = await queue(database)
         supervisor.wake()
         begun = time.monotonic()
         run = await ended(database, run_id)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
         assert (run.status, run.reason) == ("failed", "deadline_exceeded")
-        assert "0.7 seconds" in (run.result or "")
+        assert "3 seconds" in (run.result or "")
         assert not is_alive(pid)
         again = await queue(database, 2)
         supervisor.wake()
@@ -343,7 +343,7 @@ async def test_an_orderly_stop_puts_what_runs_back_and_leaves_no_process(databas
         await started(database, running)
         begun = time.monotonic()
         await supervisor.stop()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
         assert not is_alive(pid)
         assert supervisor.worker_pids() == ()
     assert [find(database, run_id).status for run_id in (running, waiting)] == ["queued", "queued"]
