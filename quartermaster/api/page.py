@@ -73,15 +73,16 @@ async def show_file(request: Call, version: FromPath[str], name: FromPath[str]) 
 
 
 def _answer(request: Call, name: str, content: bytes, caching: str) -> Answer:
-    tag = f'"{page().version}"'
-    headers = {"ETag": tag, "Cache-Control": caching, "Vary": "Accept-Encoding"}
+    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+    headers = {"ETag": f'"{page().version}"', "Cache-Control": caching, "Vary": "Accept-Encoding"}
     fields = fields_of(request.scope)
-    if fields.get(b"if-none-match") == tag.encode():
-        return Answer(304, headers=headers)
+    if fields.get(b"if-none-match") == headers["ETag"].encode():
+        # With its type, so that it is protected as the page that it stands for: browsers take the headers.
+        return Answer(304, headers={**headers, "Content-Type": media_type})
     if b"gzip" in fields.get(b"accept-encoding", b""):
         headers["Content-Encoding"] = "gzip"
         content = _zipped(content)
-    return Answer(200, content, media_type=_MEDIA_TYPES[name.rpartition(".")[2]], headers=headers)
+    return Answer(200, content, media_type=media_type, headers=headers)
 
 
 @cache

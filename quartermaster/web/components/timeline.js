@@ -21,6 +21,7 @@ export const CURVES = {
 export class Timeline extends HTMLElement {
   #steps = null;
   #canvas = el("canvas", { role: "img", "aria-label": "Steps over time; the list below says the same in words" });
+  #over = el("canvas", { class: "over-canvas", "aria-hidden": "true" });
   #note = el("p", { class: "note muted" });
   #scale = null;
   #range = [0, 1];
@@ -28,11 +29,12 @@ export class Timeline extends HTMLElement {
   #current = -1;
   #colors = null;
   #pending = 0;
+  #pendingOver = 0;
   byTime = true;
   curve = "context";
 
   connectedCallback() {
-    this.replaceChildren(this.#canvas, this.#note);
+    this.replaceChildren(el("div", { class: "layers" }, this.#canvas, this.#over), this.#note);
     this.resize = new ResizeObserver(() => this.draw());
     this.resize.observe(this);
     this.recolor = () => { this.#colors = null; this.draw(); };
@@ -65,7 +67,7 @@ export class Timeline extends HTMLElement {
   mark(seen, current) {
     this.#seen = seen;
     this.#current = current;
-    this.draw();
+    this.#drawOver();
   }
 
   /** Lanes anew, because agents or the axis have changed. */
@@ -78,7 +80,13 @@ export class Timeline extends HTMLElement {
 
   draw() {
     if (this.#pending || !this.#steps) return;
-    this.#pending = requestAnimationFrame(() => { this.#pending = 0; this.#paint(); });
+    this.#pending = requestAnimationFrame(() => { this.#pending = 0; this.#paint(); this.#paintOver(); });
+  }
+
+  /** Only what moves while one scrolls: the steps below it stay as they are. */
+  #drawOver() {
+    if (this.#pendingOver || this.#pending || !this.#steps) return;
+    this.#pendingOver = requestAnimationFrame(() => { this.#pendingOver = 0; this.#paintOver(); });
   }
 
   #summary() {
@@ -112,7 +120,6 @@ export class Timeline extends HTMLElement {
       lane[row] = agent.lanes[at];
     }
     const height = TOP + labels.length * LANE + 10 + CURVE + 6;
-    this.#canvas.style.height = `${height}px`;
     return { lane, labels, end: Math.max(1, end), height };
   }
 
@@ -162,7 +169,7 @@ export class Timeline extends HTMLElement {
 
   #palette() {
     return {
-      text: color("muted"), line: color("line"), bad: color("bad"), warn: color("warn"), accent: color("accent"), tint: color("tint"),
+      text: color("muted"), line: color("line"), bad: color("bad"), warn: color("warn"), accent: color("accent"),
       ...Object.fromEntries(Object.entries(KINDS).map(([letter, [token]]) => [letter, color(token)])),
     };
   }
@@ -172,26 +179,13 @@ export class Timeline extends HTMLElement {
     const { lane, labels, height } = this.#scale;
     const width = this.clientWidth;
     if (!width) return;
-    const ratio = devicePixelRatio || 1;
-    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
-      this.#canvas.width = Math.round(width * ratio);
-      this.#canvas.height = Math.round(height * ratio);
-    }
-    const pen = this.#canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    const pen = this.#prepared(this.#canvas, width, height);
     this.#colors ??= this.#palette();
     const colors = this.#colors;
     const room = width - LEFT - 8;
     const bottom = TOP + labels.length * LANE;
     pen.font = `11px ${getComputedStyle(this).fontFamily}`;
     pen.textBaseline = "middle";
-    if (this.#seen) {
-      const from = LEFT + Math.max(0, this.#x(this.#seen[0])) * room;
-      const to = LEFT + Math.min(1, this.#x(this.#seen[1])) * room;
-      pen.fillStyle = colors.tint;
-      if (to >= LEFT && from <= width) pen.fillRect(from, 0, Math.max(2, to - from), height);
-    }
     labels.forEach((label, index) => {
       pen.fillStyle = colors.line;
       pen.fillRect(LEFT, TOP + index * LANE + LANE - 1, room, 1);
@@ -202,11 +196,40 @@ export class Timeline extends HTMLElement {
     else this.#columns(pen, lane, labels.length, room, colors);
     this.#marks(pen, room, bottom, colors);
     this.#drawCurve(pen, room, bottom + 10, colors);
+  }
+
+  #paintOver() {
+    if (!this.#scale || !this.clientWidth) return;
+    const { height } = this.#scale;
+    const width = this.clientWidth;
+    const room = width - LEFT - 8;
+    const pen = this.#prepared(this.#over, width, height);
+    this.#colors ??= this.#palette();
+    pen.fillStyle = this.#colors.accent;
+    if (this.#seen) {
+      const from = LEFT + Math.max(0, this.#x(this.#seen[0])) * room;
+      const to = LEFT + Math.min(1, this.#x(this.#seen[1])) * room;
+      pen.globalAlpha = 0.14;
+      if (to >= LEFT && from <= width) pen.fillRect(from, 0, Math.max(2, to - from), height);
+      pen.globalAlpha = 1;
+    }
     if (this.#current >= 0) {
       const x = LEFT + this.#x(this.#current) * room;
-      pen.fillStyle = colors.accent;
       if (x >= LEFT) pen.fillRect(x - 0.75, 0, 1.5, height);
     }
+  }
+
+  #prepared(canvas, width, height) {
+    const ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+      canvas.style.height = `${height}px`;
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    return pen;
   }
 
   #shapes(pen, lane, room, colors) {
