@@ -64,6 +64,9 @@ def entry_of_log(record: LogRecord, home: Callable[[str], str | None]) -> bytes:
 
 
 def _mission_of(record: LogRecord, session: str | None, home: Callable[[str], str | None]) -> str:
+    named = read.mission_of(record.resource)
+    if named is not None:
+        return named
     if session is not None:
         return mission_id_of(session)
     if record.trace_id is not None:

@@ -51,6 +51,8 @@ _SESSION: Final = (
     "ai.telemetry.metadata.sessionId",
     "traceloop.association.properties.session_id",
 )
+MISSION: Final = "quartermaster.mission.id"
+"""The attribute of a resource that names the mission of everything that it tells, before any session."""
 _MODEL: Final = (
     "gen_ai.response.model",
     "gen_ai.request.model",
@@ -219,6 +221,12 @@ def _kind_of_vercel(operation: str) -> Kind:
     if operation == "ai.toolCall":
         return "tool"
     return "model" if operation.rpartition(".")[2].startswith("do") else "agent"
+
+
+def mission_of(resource: Attributes) -> str | None:
+    """The mission that whoever started the program has named, whatever sessions it begins."""
+    value = resource.get(MISSION)
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def session_of(attributes: Attributes) -> str | None:

@@ -6,7 +6,8 @@ any number of portions. What depends on other spans is told again once they are 
 
 - One model call is often described by several spans, one inside of the other; the deepest one is the
   call (`llm.call`), those around it repeat it (`span.model`).
-- Spans of one conversation or session are one mission, else those of one trace. A trace whose
+- A mission that the resource names is that of all its spans. Else the spans of one conversation or
+  session are one mission, else those of one trace. A trace whose
   conversation becomes known later is absorbed by it.
 - What is known of a mission (title, agent, model, outcome) comes from the span with the best claim,
   never from the one that happened to arrive first.
@@ -314,10 +315,10 @@ def _find_sessions(spans: Iterable[Span], memory: Memory) -> tuple[list[Told], d
     told: list[Told] = []
     touched: dict[str, tuple[Facts, Span]] = {}
     for span in spans:
-        session = read.session_of(span.attributes)
-        if session is None:
+        mission_id = _named_mission(span)
+        if mission_id is None:
             continue
-        home, mission_id = memory.home(span.trace_id), mission_id_of(session)
+        home = memory.home(span.trace_id)
         provisional = mission_id_of(span.trace_id)
         if home is not None and home != provisional:
             continue
@@ -329,6 +330,12 @@ def _find_sessions(spans: Iterable[Span], memory: Memory) -> tuple[list[Told], d
     return told, touched
 
 
+def _named_mission(span: Span) -> str | None:
+    """The mission that a span names itself; None where its trace has to tell."""
+    session = read.session_of(span.attributes)
+    return read.mission_of(span.resource) or (None if session is None else mission_id_of(session))
+
+
 def _absorbed(mission_id: str, provisional: str, span: Span) -> bytes:
     entry_id = minted_id("otel", "absorbed", provisional, mission_id)
     payload = {"mission_id": provisional}
@@ -338,10 +345,8 @@ def _absorbed(mission_id: str, provisional: str, span: Span) -> bytes:
 
 
 def _look_at(span: Span, memory: Memory) -> _Seen:
-    session = read.session_of(span.attributes)
-    if session is not None:
-        mission_id = mission_id_of(session)
-    else:
+    mission_id = _named_mission(span)
+    if mission_id is None:
         mission_id = memory.home(span.trace_id) or mission_id_of(span.trace_id)
         memory.keep_home(span.trace_id, mission_id)
     kind = read.kind_of(span.name, span.attributes)
