@@ -75,6 +75,8 @@ def _good_end(evidence: Evidence) -> int | None:
 
 
 def _never_ran(evidence: Evidence, end: int) -> Iterator[Sighting]:
+    if not evidence.context.required_tools:
+        return
     called = {evidence.events[at].name for at in evidence.calls if evidence.events[at].succeeded is not False}
     missing = [tool for tool in evidence.context.required_tools if tool not in called]
     if missing:
@@ -89,7 +91,8 @@ def _never_ran(evidence: Evidence, end: int) -> Iterator[Sighting]:
 
 def _open_plan(evidence: Evidence, end: int) -> Iterator[Sighting]:
     """The plan as it was last written down; a question at the end leaves it open on purpose."""
-    planned = [at for at in evidence.calls if _PLANNERS.search(evidence.events[at].name)]
+    planners = {tool for tool in evidence.called_tools if _PLANNERS.search(tool)}
+    planned = [at for at in evidence.calls if evidence.events[at].name in planners] if planners else []
     states = [(at, states) for at in planned if (states := _states(evidence.events[at].arguments))]
     if not states or _asks(evidence.events[end]):
         return
@@ -140,6 +143,8 @@ def _asks(event: Event) -> bool:
 @detector(id="D14", severity=Severity.INFO, confidence=Confidence.LIKELY, mast=("1.5",))
 def continues_after_completion(evidence: Evidence) -> Iterator[Sighting]:
     """The one who may end the mission says that it is done, and three more steps of the agents follow."""
+    if not _may_be_marked(evidence):
+        return
     ends = _who_may_end(evidence)
     marker: int | None = None
     further: list[int] = []
@@ -174,6 +179,13 @@ def _who_may_end(evidence: Evidence) -> str | None:
     delegations = evidence.positions(EventKind.DELEGATION)
     first = delegations or evidence.positions(EventKind.AGENT_MESSAGE)
     return evidence.events[first[0]].agent
+
+
+def _may_be_marked(evidence: Evidence) -> bool:
+    """Whether anything that was called or said can be a marker."""
+    finishes = any(tool.lower() in _FINISHERS for tool in evidence.called_tools)
+    said = (evidence.events[at] for at in evidence.positions(EventKind.AGENT_MESSAGE))
+    return finishes or any(map(_is_marker, said))
 
 
 def _is_marker(event: Event) -> bool:

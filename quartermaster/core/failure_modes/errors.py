@@ -3,6 +3,7 @@ what an agent runs on rather than its own."""
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -89,13 +90,15 @@ def tells_error(event: Event) -> str | None:
     """
     if not event.output or event.succeeded is not True:
         return None
-    if event.command is not None:
-        shown = reads_only(event.command) or _SEARCHES.search(event.command) is not None
-    else:
-        shown = _READS_FILES.search(event.name) is not None
-    if shown:
-        return None
-    return _error_shape(event.output)
+    return None if _shows(event.name, event.command) else _error_shape(event.output)
+
+
+@lru_cache(maxsize=4096)
+def _shows(tool: str, command: str | None) -> bool:
+    """Whether a call shows what stands somewhere, errors of others among it."""
+    if command is None:
+        return _READS_FILES.search(tool) is not None
+    return reads_only(command) or _SEARCHES.search(command) is not None
 
 
 def _error_shape(output: str) -> str | None:
@@ -169,7 +172,7 @@ def silent_tool_failure(evidence: Evidence) -> Iterator[Sighting]:
     shapes: dict[str, str] = {}
     for position in evidence.calls:
         event = evidence.events[position]
-        shape = tells_error(event)
+        shape = tells_error(event) if event.succeeded is True else None
         if shape is not None:
             found.setdefault(event.name, []).append(position)
             shapes.setdefault(event.name, shape)
@@ -184,8 +187,8 @@ def silent_tool_failure(evidence: Evidence) -> Iterator[Sighting]:
 @detector(id="D22", severity=Severity.INFO)
 def orphan(evidence: Evidence) -> Iterator[Sighting]:
     """Calls whose end was never recorded, but for those that may still be running at the end."""
-    last = max(
-        (at for at in evidence.steps if evidence.events[at].kind is not EventKind.TOOL_CALL), default=-1
+    last = next(
+        (at for at in reversed(evidence.steps) if evidence.events[at].kind is not EventKind.TOOL_CALL), -1
     )
     positions = [at for at in evidence.calls if at < last and _has_no_end(evidence.events[at])]
     if positions:
@@ -197,21 +200,32 @@ def orphan(evidence: Evidence) -> Iterator[Sighting]:
 
 
 def _has_no_end(event: Event) -> bool:
-    told = (event.succeeded, event.exit_code, event.output, event.error, event.ended_id, event.ended_at)
-    return not event.refused and all(one is None for one in told)
+    if event.succeeded is not None or event.refused:
+        return False
+    told = (event.exit_code, event.output, event.error, event.ended_id, event.ended_at)
+    return all(one is None for one in told)
 
 
 @detector(id="D24", severity=Severity.INFO, confidence=Confidence.LIKELY, trail=("API Issues",))
 def infrastructure(evidence: Evidence) -> Iterator[Sighting]:
     """Failures of what the agent runs on, by class; serious where nothing succeeded after the last one."""
     found: dict[str, list[int]] = {}
-    good = -1
     for position, event in enumerate(evidence.events):
-        kind = infrastructure_class(event)
-        if kind is not None:
-            found.setdefault(kind, []).append(position)
-        elif _goes_on(event):
-            good = position
+        if event.succeeded is False or event.error or event.severity > 1:
+            kind = infrastructure_class(event)
+            if kind is not None:
+                found.setdefault(kind, []).append(position)
+    if not found:
+        return
+    failed = {position for positions in found.values() for position in positions}
+    good = next(
+        (
+            position
+            for position in range(len(evidence.events) - 1, -1, -1)
+            if position not in failed and _goes_on(evidence.events[position])
+        ),
+        -1,
+    )
     for kind, positions in found.items():
         ended = positions[-1] > good
         yield Sighting(

@@ -6,7 +6,7 @@ Everything that reads text is made once, when the first detector asks for it, an
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -83,6 +83,7 @@ class Evidence:
         self.events: tuple[Event, ...] = transcript.events
         self.keys = StepKeys(context.volatile)
         self._writes: dict[tuple[str, str | None], bool] = {}
+        self._positions: dict[tuple[EventKind, ...], list[int]] = {}
         self._made: dict[Callable[[Evidence], Any], Any] = {}
 
     def once(self, make: Callable[["Evidence"], Made]) -> Made:
@@ -93,10 +94,13 @@ class Evidence:
         return made
 
     def positions(self, *kinds: EventKind) -> list[int]:
-        """Positions of the events of these kinds, in order."""
-        if len(kinds) == 1:
-            return self._by_kind.get(kinds[0], [])
-        return sorted(position for kind in kinds for position in self._by_kind.get(kind, ()))
+        """Positions of the events of these kinds, in order; nobody may change the list."""
+        found = self._positions.get(kinds)
+        if found is None:
+            lists = [self._by_kind[kind] for kind in kinds if kind in self._by_kind]
+            found = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+            self._positions[kinds] = found
+        return found
 
     @cached_property
     def _by_kind(self) -> dict[EventKind, list[int]]:
@@ -113,12 +117,9 @@ class Evidence:
     @cached_property
     def steps(self) -> list[int]:
         """Positions of what is a step of the contract trajectory or a message."""
-        spoken = (EventKind.USER_MESSAGE, EventKind.AGENT_MESSAGE, EventKind.DELEGATION)
-        return [
-            position
-            for position, event in enumerate(self.events)
-            if event.step is not None or event.kind in spoken
-        ]
+        spoken = self.positions(EventKind.USER_MESSAGE, EventKind.AGENT_MESSAGE, EventKind.DELEGATION)
+        counted = [position for position, event in enumerate(self.events) if event.step is not None]
+        return sorted({*counted, *spoken}) if spoken else counted
 
     @cached_property
     def step_keys(self) -> list[int]:
@@ -128,10 +129,12 @@ class Evidence:
     @cached_property
     def outcome_keys(self) -> list[int | None]:
         """The outcome key of every tool call; None elsewhere and where no outcome was recorded."""
-        return [
-            self.keys.outcome(event) if event.kind is EventKind.TOOL_CALL and _is_answered(event) else None
-            for event in self.events
-        ]
+        keys: list[int | None] = [None] * len(self.events)
+        for position in self.calls:
+            event = self.events[position]
+            if _is_answered(event):
+                keys[position] = self.keys.outcome(event)
+        return keys
 
     @cached_property
     def texts(self) -> list[str]:
@@ -141,13 +144,21 @@ class Evidence:
     @cached_property
     def error_classes(self) -> list[str | None]:
         """The class of error of every failed call; None elsewhere."""
-        return [error_class(event.error or event.output) if event.failed else None for event in self.events]
+        return [
+            error_class(event.error or event.output) if event.succeeded is False else None
+            for event in self.events
+        ]
 
     @cached_property
     def declared_tools(self) -> frozenset[str] | None:
         """The names of the tools at hand; None where nobody declared them."""
         tools = self.context.tools if self.context.tools is not None else self.transcript.tools
         return None if tools is None else frozenset(tools)
+
+    @cached_property
+    def called_tools(self) -> frozenset[str]:
+        """The names of the tools that were called."""
+        return frozenset(self.events[position].name for position in self.calls)
 
     def may_write(self, event: Event) -> bool:
         """Whether a call may change the world: every call that is not known to read only."""
@@ -172,7 +183,7 @@ class Evidence:
         first, last = wasted[0], wasted[-1]
         if isinstance(wasted, range) and wasted.step == 1:
             steps, tokens, cost = (
-                sums[last + 1] - sums[first] for sums in (self._step_sums, self._token_sums, self._cost_sums)
+                sums[last + 1] - sums[first] for sums in (self._step_sums, self._token_sums, self.cost_sums)
             )
             unknown_tokens = self._unknown_tokens[last + 1] - self._unknown_tokens[first]
             unknown_cost = self._unknown_cost[last + 1] - self._unknown_cost[first]
@@ -200,23 +211,23 @@ class Evidence:
 
     @cached_property
     def _step_sums(self) -> list[int]:
-        return _sums(event.step is not None for event in self.events)
+        return _sums([event.step is not None for event in self.events])
 
     @cached_property
     def _token_sums(self) -> list[int]:
-        return _sums(event.tokens or 0 for event in self.events)
+        return _sums([event.tokens or 0 for event in self.events])
 
     @cached_property
-    def _cost_sums(self) -> list[int]:
-        return _sums(event.cost or 0 for event in self.events)
+    def cost_sums(self) -> list[int]:
+        return _sums([event.cost or 0 for event in self.events])
 
     @cached_property
     def _unknown_tokens(self) -> list[int]:
-        return _sums(_lacks(event, event.tokens) for event in self.events)
+        return _sums([_lacks(event, event.tokens) for event in self.events])
 
     @cached_property
     def _unknown_cost(self) -> list[int]:
-        return _sums(_lacks(event, event.cost) for event in self.events)
+        return _sums([_lacks(event, event.cost) for event in self.events])
 
 
 def reads_only(command: str) -> bool:

@@ -149,7 +149,7 @@ def grounding_of(evidence: Evidence) -> Grounding:
                 _learn_words(bank, event.text)
             continue
         leaves = _leaves(event.arguments) if event.arguments is not None else []
-        if ids := _ids(event, leaves):
+        if leaves and event.command is None and (ids := _ids(event, leaves)):
             with_ids += 1
             if bank.complete:
                 judged += 1
@@ -157,9 +157,10 @@ def grounding_of(evidence: Evidence) -> Grounding:
                 ungrounded += bool(unheard)
                 for name, value in unheard:
                     made_up.setdefault((event.name, name), []).append((at, value))
-        place = _missed_place(bank, event, leaves)
-        if place is not None:
-            missed.append((at, place))
+        if event.succeeded is False:
+            place = _missed_place(bank, event, leaves)
+            if place is not None:
+                missed.append((at, place))
         _learn_result(bank, event, leaves)
     return Grounding(with_ids, judged, ungrounded, made_up, missed)
 
@@ -215,7 +216,7 @@ def _learn_result(bank: EvidenceBank, event: Event, leaves: Leaves) -> None:
 
 def _ids(event: Event, leaves: Leaves) -> list[tuple[str, str]]:
     """What looks like an id among the arguments, each with the name nearest to it."""
-    if event.command is not None or not leaves or _is_free_tool(event.name):
+    if _is_free_tool(event.name):
         return []
     return [(name, value) for name, value in leaves if not _is_free(name) and _is_identifier(value)]
 
@@ -236,7 +237,7 @@ def _is_identifier(value: str) -> bool:
 
 def _missed_place(bank: EvidenceBank, event: Event, leaves: Leaves) -> str | None:
     """A file or an address that nobody had named and that was not there either."""
-    if not event.failed or event.refused or not _ABSENT.search((event.error or event.output or "")[:500]):
+    if event.refused or not _ABSENT.search((event.error or event.output or "")[:500]):
         return None
     places = (value for name, value in leaves if _PLACES.match(name))
     return next((place for place in places if not bank.names(place)), None)

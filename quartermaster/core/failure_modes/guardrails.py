@@ -35,19 +35,15 @@ _HINTS_OF_WALLS: Final = (
     "unusual traffic", "attention required", "automated ", " hold", "cookies to continue",
 )  # fmt: skip
 """One of these stands in every text that the pattern finds; most texts hold none."""
+_AT_ONCE: Final = 100
+"""Texts that are looked through together for such hints."""
 _DENIALS: Final = frozenset({"deny", "denied", "reject", "rejected", "block", "blocked", "refused", "refuse"})
 
 
 @detector(id="D11", severity=Severity.HIGH, agentrx=("Guardrails Triggered",))
 def guardrail_run(evidence: Evidence) -> Iterator[Sighting]:
     """Blocks in a cluster: three within ten steps, two of one action, or a fifth of the last 25 steps."""
-    blocks = [
-        position
-        for position in evidence.positions(
-            EventKind.BLOCK, EventKind.DECISION, EventKind.TOOL_CALL, EventKind.MODEL_CALL
-        )
-        if is_block(evidence.events[position])
-    ]
+    blocks = _blocks(evidence)
     if len(blocks) < _SAME_ACTION:
         return
     order = {position: index for index, position in enumerate(_things_done(evidence))}
@@ -82,6 +78,8 @@ def repeated_escalation(evidence: Evidence) -> Iterator[Sighting]:
         yield from _unanswered(open_questions)
         open_questions = {}
     yield from _unanswered(open_questions)
+    if len(asked) <= _RESUMPTIONS:
+        return
     order = {position: index for index, position in enumerate(evidence.steps)}
     for run in _resumed(asked, order):
         yield Sighting(
@@ -100,13 +98,32 @@ def repeated_escalation(evidence: Evidence) -> Iterator[Sighting]:
 )
 def access_wall(evidence: Evidence) -> Iterator[Sighting]:
     """A page that asks to prove that one is human, or shuts out programs, in what the agent was shown."""
-    walls = [position for position in _shown(evidence) if _shows_wall(evidence.events[position])]
+    shown = _shown(evidence)
+    walls = []
+    for begin in range(0, len(shown), _AT_ONCE):
+        some = shown[begin : begin + _AT_ONCE]
+        said = "\0".join([_said_to_agent(evidence.events[position]) or "" for position in some]).lower()
+        if any(hint in said for hint in _HINTS_OF_WALLS):
+            walls += [position for position in some if _shows_wall(evidence.events[position])]
     if walls:
         yield Sighting(
             positions=walls,
             reason=f"a website shut the agent out {len(walls)} times (bot check or access denied)",
             evidence={"times": len(walls)},
         )
+
+
+def _blocks(evidence: Evidence) -> list[int]:
+    """Most calls are no block at the first glance."""
+    events = evidence.events
+    refused = [position for position in evidence.calls if events[position].refused]
+    told = [
+        position
+        for position in evidence.positions(EventKind.MODEL_CALL)
+        if events[position].error or events[position].finish_reason
+    ]
+    other = evidence.positions(EventKind.BLOCK, EventKind.DECISION)
+    return sorted(position for position in (*refused, *told, *other) if is_block(events[position]))
 
 
 def _resumed(asked: list[int], order: dict[int, int]) -> Iterator[list[int]]:
@@ -191,9 +208,10 @@ def _shown(evidence: Evidence) -> list[int]:
     ]
 
 
+def _said_to_agent(event: Event) -> str | None:
+    return event.output if event.kind is EventKind.TOOL_CALL else event.text
+
+
 def _shows_wall(event: Event) -> bool:
-    shown = event.output if event.kind is EventKind.TOOL_CALL else event.text
-    if not shown:
-        return False
-    shown = shown.lower()
+    shown = (_said_to_agent(event) or "").lower()
     return any(hint in shown for hint in _HINTS_OF_WALLS) and _WALL.search(shown) is not None

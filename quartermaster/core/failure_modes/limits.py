@@ -67,13 +67,14 @@ def budget_overrun(evidence: Evidence) -> Iterator[Sighting]:
 @detector(id="D10", severity=Severity.WARN, mast=("1.4",), trail=("Context Handling Failures",))
 def context_runaway(evidence: Evidence) -> Iterator[Sighting]:
     """The context is nearly full, will be within five calls, or is condensed again and again."""
+    window_of = evidence.context.context_window
     by_agent: dict[tuple[str | None, str], list[int]] = {}
-    for position in evidence.positions(EventKind.MODEL_CALL):
+    for position in evidence.positions(EventKind.MODEL_CALL) if window_of else ():
         event = evidence.events[position]
         if event.tokens_in is not None:
             by_agent.setdefault((event.agent, event.name), []).append(position)
     for (_, model), calls in by_agent.items():
-        window = evidence.context.context_window(model) if evidence.context.context_window else None
+        window = window_of(model) if window_of else None
         if window:
             yield from _full_windows(evidence, calls, window)
     yield from _condensations(evidence)
@@ -167,14 +168,14 @@ def _beyond_earlier_runs(evidence: Evidence) -> Sighting | None:
 
 
 def _dear_end(evidence: Evidence) -> Sighting | None:
-    news = evidence.once(brings_news)
-    steps = [position for position, event in enumerate(evidence.events) if event.step is not None]
-    total = sum(event.cost or 0 for event in evidence.events)
+    total = evidence.cost_sums[-1]
     if len(evidence.calls) < _FEWEST_CALLS or total <= 0:
         return None
+    news = evidence.once(brings_news)
+    steps = [position for position, event in enumerate(evidence.events) if event.step is not None]
     start = steps[len(steps) - len(steps) // _LAST_SHARE]
     calls = [position for position in evidence.calls if position >= start]
-    spent = sum(event.cost or 0 for event in evidence.events[start:])
+    spent = total - evidence.cost_sums[start]
     if not calls or 2 * spent <= total or any(news[position] for position in calls):
         return None
     return Sighting(
@@ -209,6 +210,8 @@ def _full_windows(evidence: Evidence, calls: list[int], window: int) -> Iterator
 
 
 def _condensations(evidence: Evidence) -> Iterator[Sighting]:
+    if len(evidence.positions(EventKind.NOTE)) < _CONDENSATIONS:
+        return
     run: list[int] = []
     for event in [*evidence.events, None]:
         if event is not None and event.kind is EventKind.NOTE and _CONDENSING.search(event.entry_type):

@@ -1,7 +1,9 @@
 """Calls that come again and bring nothing new: loops, retries of what fails, repetition, stalls."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import eq
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +18,7 @@ _STALL_STEPS: Final = 10
 _STALL_SHARE: Final = 5
 """A stall is longer than one in this many of the mission's calls."""
 _SILENCE_SECONDS: Final = 600
+_SILENCE_NANOSECONDS: Final = _SILENCE_SECONDS * 10**9
 _HUMAN_TURNS: Final = frozenset({EventKind.USER_MESSAGE, EventKind.ANSWER, EventKind.DECISION})
 _TERMINAL_WORDS: Final = frozenset(
     {"completed", "done", "failed", "cancelled", "canceled", "aborted", "limit_reached", "timed_out", "error"}
@@ -129,14 +132,10 @@ def _runs(evidence: Evidence, ends: Sequence[Hashable]) -> list[Loop]:
     """Runs of at least three calls with one step key and one end that is not None."""
     steps, found = evidence.step_keys, []
     for turn in evidence.once(turns):
-        start = 0
-        for index in range(1, len(turn) + 1):
-            first = turn[start]
-            if index < len(turn) and steps[turn[index]] == steps[first] and ends[turn[index]] == ends[first]:
-                continue
-            if index - start >= _REPEATS and ends[first] is not None:
-                found.append(Loop(1, tuple(turn[start:index])))
-            start = index
+        keys = [(steps[position], ends[position]) for position in turn]
+        for start, end in _stretches(keys, 1):
+            if keys[start][1] is not None:
+                found.append(Loop(1, tuple(turn[start:end])))
     return found
 
 
@@ -178,27 +177,35 @@ def brings_news(evidence: Evidence) -> dict[int, bool]:
     """
     seen: set[tuple[int | None, int | None]] = set()
     news = {}
+    steps, outcomes = evidence.step_keys, evidence.outcome_keys
     for position in evidence.calls:
         event = evidence.events[position]
-        told: tuple[int | None, int | None] = (None, evidence.outcome_keys[position])
-        if not event.failed and (not event.output or evidence.may_write(event)):
-            told = (evidence.step_keys[position], evidence.outcome_keys[position])
+        told: tuple[int | None, int | None] = (None, outcomes[position])
+        if event.succeeded is not False and (not event.output or evidence.may_write(event)):
+            told = (steps[position], outcomes[position])
         news[position] = told not in seen
         seen.add(told)
     return news
 
 
 def _repetitions(keys: list[int], period: int) -> Iterator[tuple[int, int]]:
-    """Maximal stretches (start, end) where every key equals the one a period before, three rounds long,
-    and no shorter period explains them."""
-    start = 0
-    breaks = [
-        index for index, (now, then) in enumerate(zip(keys[period:], keys, strict=False)) if now != then
-    ]
-    for index in [*(place + period for place in breaks), len(keys)]:
-        if index - start >= _REPEATS * period and not _has_shorter_period(keys[start : start + period]):
-            yield start, index
-        start = index - period + 1
+    """Stretches that no shorter period explains."""
+    for start, end in _stretches(keys, period):
+        if not _has_shorter_period(keys[start : start + period]):
+            yield start, end
+
+
+def _stretches(keys: Sequence[Hashable], period: int) -> Iterator[tuple[int, int]]:
+    """Maximal stretches (start, end), three rounds long, where every key equals the one a period before."""
+    equal = bytes(map(eq, islice(keys, period, None), keys))
+    long_enough = b"\1" * ((_REPEATS - 1) * period)
+    start = equal.find(long_enough)
+    while start >= 0:
+        end = equal.find(b"\0", start)
+        if end < 0:
+            end = len(equal)
+        yield start, end + period
+        start = equal.find(long_enough, end)
 
 
 def _has_shorter_period(block: list[int]) -> bool:
@@ -226,14 +233,17 @@ def _without_news(evidence: Evidence, calls: list[int], period: int) -> Iterator
 
 
 def _groups_without_a_write(evidence: Evidence) -> Iterator[list[int]]:
-    """Calls with equal keys, parted where another call may have changed the world between them."""
+    """Calls with equal keys that are often enough, parted where another call may have changed the world
+    between them."""
+    steps, outcomes = evidence.step_keys, evidence.outcome_keys
+    times = Counter((steps[position], outcomes[position]) for position in evidence.calls)
     groups: dict[tuple[int, int], list[int]] = {}
     last_write: tuple[int, int] | None = None
     last_other: tuple[int, int] | None = None
     for position in evidence.calls:
-        step, outcome = evidence.step_keys[position], evidence.outcome_keys[position]
-        write = last_other if last_write is not None and last_write[0] == step else last_write
-        if outcome is not None:
+        step, outcome = steps[position], outcomes[position]
+        if outcome is not None and times[step, outcome] >= _REPEATS:
+            write = last_other if last_write is not None and last_write[0] == step else last_write
             group = groups.get((step, outcome))
             if group is not None and write is not None and write[1] > group[-1]:
                 yield group
@@ -273,6 +283,8 @@ def _silences(evidence: Evidence) -> Iterator[Sighting]:
         return
     active = [event for event in evidence.events if event.kind is not EventKind.NOTE]
     for before, after in pairwise(active):
+        if after.instant - before.instant <= _SILENCE_NANOSECONDS:
+            continue
         silent = (after.instant - max(before.instant, before.ended_at or 0)) / 1e9
         if silent > _SILENCE_SECONDS and after.kind not in _HUMAN_TURNS and not _waits(before):
             yield _silence(before, after, silent)

@@ -91,6 +91,8 @@ def monologue(evidence: Evidence) -> Iterator[Sighting]:
 @detector(id="D07", severity=Severity.HIGH, mast=("1.5",), trail=("Task Orchestration",))
 def ping_pong_handoff(evidence: Evidence) -> Iterator[Sighting]:
     """Two agents hand the work to each other six visits long, and no tool call is completed between."""
+    if len(evidence.positions(EventKind.DELEGATION)) < _HANDOFFS:
+        return
     run: list[int] = []
     for position in [*evidence.positions(EventKind.DELEGATION, EventKind.TOOL_CALL), None]:
         event = None if position is None else evidence.events[position]
@@ -124,9 +126,13 @@ def conversation_reset(evidence: Evidence) -> Iterator[Sighting]:
         return
     looping = {position for loop in evidence.once(periodic_loops) for position in loop.calls}
     restated = _restatements(evidence)
+    first_two = frozenset(opening[:2])
     index = _SETTLED
     while index < len(keys):
-        matched = _in_order(opening, keys[index : index + _OPENING]) if keys[index] in opening[:2] else []
+        if keys[index] not in first_two:
+            index += 1
+            continue
+        matched = _in_order(opening, keys[index : index + _OPENING])
         goal = next((one for one in restated if calls[index - 1] < one < calls[index]), None)
         enough = _RESTARTED if goal is None else _RESTARTED_WITH_GOAL
         if len(matched) < enough or calls[index] in looping:
@@ -155,16 +161,27 @@ def _spoken(evidence: Evidence, kind: EventKind) -> list[list[_Text]]:
 def _observed(evidence: Evidence) -> list[list[_Text]]:
     """What each tool answered, in order."""
     by_tool: dict[str, list[_Text]] = {}
+    long_enough: dict[str, bool] = {}
     for position in evidence.calls:
         event = evidence.events[position]
-        if event.output and _has_words(event.output, _FEWEST_WORDS_OF_AN_OBSERVATION):
+        if not event.output:
+            continue
+        known = long_enough.get(event.output)
+        if known is None:
+            known = long_enough[event.output] = _has_words(event.output, _FEWEST_WORDS_OF_AN_OBSERVATION)
+        if known:
             by_tool.setdefault(event.name, []).append(_Text(position, event.output))
     return list(by_tool.values())
 
 
 def _has_words(text: str, least: int) -> bool:
-    """Whether so many words of two letters or digits and more stand at the beginning of a text."""
-    return len(text) >= 3 * least - 1 and sum(1 for _ in islice(_WORD.finditer(text), least)) == least
+    """Whether a text has so many words of two letters or digits and more; most tell it by their beginning."""
+    if len(text) < 3 * least - 1:
+        return False
+    beginning = 16 * least
+    if len(_WORD.findall(text, 0, beginning)) >= least:
+        return True
+    return len(text) > beginning and sum(1 for _ in islice(_WORD.finditer(text), least)) == least
 
 
 def _near_duplicates(texts: list[_Text], likeness: Likeness, least: int) -> Iterator[list[int]]:
@@ -209,6 +226,8 @@ def _repetition(evidence: Evidence, alike: list[int], word: str) -> Sighting:
 
 def _monologues(evidence: Evidence) -> Iterator[list[int]]:
     """Messages of one agent in a row between which nothing but model calls and notes happened."""
+    if len(evidence.positions(EventKind.AGENT_MESSAGE)) < _ALIKE:
+        return
     talk: list[int] = []
     for position, event in enumerate(evidence.events):
         if event.kind in _AROUND_A_MESSAGE:

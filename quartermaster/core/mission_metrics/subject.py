@@ -61,6 +61,11 @@ class Subject:
         return [span for event in self.model_calls if (span := span_of(event)) is not None]
 
     @cached_property
+    def spans(self) -> list[Span]:
+        """When calls ran, of either kind, in order."""
+        return sorted([*self.call_spans, *self.model_call_spans])
+
+    @cached_property
     def inputs(self) -> list[int]:
         """Input tokens of the model calls that tell them."""
         return [tokens for event in self.model_calls if (tokens := event.tokens_in) is not None]

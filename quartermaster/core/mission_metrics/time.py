@@ -48,7 +48,7 @@ def wall_time(subject: Subject) -> Reading:
 def active_time(subject: Subject) -> Reading:
     """Seconds in which at least one call was running."""
     return _time_of(
-        [*subject.call_spans, *subject.model_call_spans],
+        subject.spans,
         len(subject.calls) + len(subject.model_calls),
         "nothing was called",
     )
@@ -80,7 +80,7 @@ def human_wait(subject: Subject) -> Reading:
 @_timed
 def idle_time(subject: Subject) -> Reading:
     """Seconds in which no call was running and nobody waited for a human."""
-    spans = [*subject.call_spans, *subject.model_call_spans]
+    spans = subject.spans
     calls = len(subject.calls) + len(subject.model_calls)
     idle = max(0, _wall(subject) - union([*spans, *_human_waits(subject)]))
     return partial_amount(idle / _NANOSECONDS, len(spans), calls, "nothing was called", _NO_DURATION)
