@@ -1,14 +1,17 @@
 """Pictures of every view in both themes and on a narrow screen: `python tests/web/screenshots.py OUT`."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+os.environ["PYTHONPATH"] = str(ROOT)
 
-from running import Daemon
-from web.browser import chromium, furnish, sign_in
+from running import Daemon  # noqa: E402 - found where the lines above say
+from web.browser import chromium, furnish, sign_in  # noqa: E402
 
 SIZES = {"wide": (1280, 860), "narrow": (375, 812)}
 SECONDS = 20.0

@@ -1,0 +1,266 @@
+"""Comparisons, runs, trends, baselines and sources, as people use them: in a browser."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trend_world
+from running import Daemon, run_command
+from web.browser import CHROMIUM, HOW_TO_RUN, token_of
+from web.long_mission import long_mission
+
+Open = Callable[..., Any]
+LINES = "qm-difference qm-list .row"
+VIEWS = {
+    "compare": "#/compare?baseline=baker-1&candidate=baker-2",
+    "compare-sets": "#/compare",
+    "runs": "#/runs",
+    "trends": "#/trends",
+    "baselines": "#/baselines",
+    "sources": "#/sources",
+    "settings": "#/settings",
+}
+LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "narrow": (375, "light"), "narrow-dark": (375, "dark")}
+STEPS = 5_000
+
+
+def expect(thing: Any) -> Any:
+    from playwright.sync_api import expect as expecting
+
+    return expecting(thing)
+
+
+def baker(mission_id: str, commands: list[tuple[str, str, int]]) -> Iterator[str]:
+    """A mission that calls one model and then these commands: what, with which path, with which exit code."""
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("mission.created", {"title": f"Bread, {mission_id}", "task": "bread", "agent": "baker"}),
+        ("llm.call", {"model": "oven", "input_tokens": 500, "output_tokens": 50, "cost_usd": 0.01}),
+    ]
+    for command, path, code in commands:
+        told.append(
+            ("exec.command", {"command": command, "arguments": {"path": path, "mode": "r"}, "exit_code": code})
+        )
+    told.append(("llm.call", {"model": "oven", "input_tokens": 700, "output_tokens": 60, "cost_usd": 0.02}))
+    told.append(("mission.outcome", {"outcome": "succeeded", "origin": "verifier"}))
+    for second, (entry_type, payload) in enumerate(told):
+        ts = f"2026-03-01T08:00:{second:02}Z"
+        yield json.dumps({"mission_id": mission_id, "ts": ts, "entry_type": entry_type, "payload": payload})
+
+
+def furnish(home: Path) -> None:
+    folder = home.with_name("recordings")
+    folder.mkdir()
+    same = [(f"knead {number}", "dough", 0) for number in range(12)]
+    first = [("weigh flour", "flour", 0), *same, ("bake", "rye.txt", 0), ("taste", "loaf", 0)]
+    second = [("weigh flour", "flour", 0), *same, ("bake", "spelt.txt", 0), ("taste", "loaf", 1)]
+    second += [("bake", "again", 1), ("bake", "again", 1)]
+    bakers = [*baker("baker-1", first), *baker("baker-2", second)]
+    (folder / "bakers.ndjson").write_text("\n".join(bakers) + "\n")
+    (folder / "nights.ndjson").write_text("\n".join(trend_world.lines()) + "\n")
+    (folder / "torn.ndjson").write_text('{"entry_type": "llm.call", "ts": "yesterday"}\n{"torn\n')
+    long = list(long_mission("walk-1", STEPS))
+    other = [line.replace(b'"walk-1"', b'"walk-2"') for line in long_mission("walk-2", STEPS)]
+    (folder / "walks.ndjson").write_bytes(
+        b"".join(long) + b"".join(line for number, line in enumerate(other) if number % 50)
+    )
+    ended = run_command(home, "ingest", folder, seconds=120)
+    assert "torn.ndjson" in ended.stdout, ended.stderr
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    pytest.importorskip(
+        "playwright.sync_api", reason=f"the page is looked at in a browser; to run this: {HOW_TO_RUN}"
+    )
+    if CHROMIUM is None:
+        pytest.skip(f"the page is looked at in Chromium; to run this: {HOW_TO_RUN}")
+    home = tmp_path_factory.mktemp("evaluations") / "home"
+    furnish(home)
+    with Daemon.start(home) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def viewer(daemon: Daemon) -> str:
+    return token_of(daemon.home, "vera", "VIEWER")
+
+
+def queue(daemon: Daemon, kind: str, body: object) -> str:
+    answer = daemon.request("POST", f"/api/v1/eval/{kind}", body)
+    assert answer.status == 202, answer.json
+    run_id: str = answer.json["run_id"]
+    return run_id
+
+
+def test_two_missions_show_their_differences_before_anybody_judged_them(open_page: Open) -> None:
+    page = open_page(VIEWS["compare"])
+    expect(page.locator(".verdict .word")).to_have_text("not judged yet")
+    expect(page.get_by_text("First divergence: step 15 of the baseline")).to_be_visible()
+    expect(page.locator(LINES + ".fold")).to_contain_text("equal steps")
+    expect(page.locator(LINES + ".current")).to_contain_text("bake")
+    panel = page.locator(".diff-detail")
+    expect(panel.locator("code.old")).to_have_text("rye.txt")
+    expect(panel.locator("code.new")).to_have_text("spelt.txt")
+    page.keyboard.press("n")
+    expect(page.locator(LINES + ".current")).to_contain_text("taste")
+    expect(panel.locator("h3")).to_contain_text("Another outcome")
+    page.keyboard.press("n")
+    expect(panel.locator("h3")).to_contain_text("Only in the candidate")
+    page.keyboard.press("p")
+    expect(page.locator(LINES + ".current")).to_contain_text("taste")
+
+
+def test_the_parts_of_a_waterfall_add_up_to_the_change(open_page: Open) -> None:
+    page = open_page(VIEWS["compare"])
+    page.get_by_role("button", name="work steps").click()
+    numbers = [
+        int(text.replace("−", "-").replace(",", ""))
+        for text in page.locator(".waterfall td.number").all_text_contents()
+    ]
+    assert len(numbers) >= 3
+    assert numbers[0] + sum(numbers[1:-1]) == numbers[-1] == numbers[0] + 2
+
+
+def test_a_queued_regression_tells_its_verdict_live_above_the_steps(open_page: Open) -> None:
+    page = open_page(VIEWS["compare"])
+    page.get_by_role("button", name="Judge: queue a regression").click()
+    expect(page.locator(".verdict.bad .word")).to_have_text("regressed", timeout=20_000)
+    expect(page.locator(".verdict")).to_contain_text("tool success dropped")
+    page.reload()
+    expect(page.locator(".verdict.bad .word")).to_have_text("regressed")
+    page.get_by_role("link", name="judged").click()
+    expect(page.get_by_role("heading", name="Run")).to_be_visible()
+    expect(page.get_by_role("heading", name="Metrics of both sides")).to_be_visible()
+
+
+def test_a_run_is_watched_to_its_end_and_another_one_is_cancelled(daemon: Daemon, open_page: Open) -> None:
+    page = open_page(VIEWS["runs"])
+    page.get_by_label("Mission id").fill("baker-1")
+    page.get_by_role("button", name="Queue", exact=True).click()
+    row = page.locator("tr", has=page.get_by_role("link", name="replay", exact=False)).first
+    expect(row).to_contain_text("completed", timeout=20_000)
+    both = {"baseline": {"q": "night-1"}, "candidate": {"q": "night-4"}}
+    for _ in range(4):
+        queue(daemon, "comparisons", both)
+    last = queue(daemon, "comparisons", both)
+    page.get_by_role("button", name=f"Cancel {last}").click()
+    cancelled = page.locator(f'tr[data-run="{last}"]')
+    expect(cancelled.locator(".badge")).to_contain_text("cancelled", timeout=20_000)
+    expect(cancelled.get_by_role("button")).to_have_count(0)
+    expect(page.get_by_text("Regressed: mission success, cost.").first).to_be_visible(timeout=40_000)
+
+
+def test_two_sets_are_compared_and_the_report_tells_metric_by_metric(open_page: Open) -> None:
+    page = open_page(VIEWS["compare-sets"])
+    for side, text in (("Baseline", "night-1"), ("Candidate", "night-4")):
+        page.get_by_role("group", name=side).get_by_label("Search").fill(text)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".verdict.bad .word")).to_have_text("regressed", timeout=40_000)
+    assert "run=er_" in page.url
+    metric = page.locator("article.metric").first
+    expect(metric).to_contain_text("Mission success fell")
+    expect(metric).to_contain_text("to see the threshold: ")
+    expect(metric.locator("svg.interval.bad .span")).to_have_count(1)
+    tasks = page.get_by_role("region", name="Task by task").locator("tbody tr")
+    expect(tasks.first).to_contain_text("60 pp worse")
+    expect(tasks).to_have_count(trend_world.TASKS)
+
+
+def test_a_trend_shows_its_change_and_leads_to_the_first_bad_mission(open_page: Open) -> None:
+    page = open_page("#/trends?metric=success_rate")
+    change = page.locator(".verdict.bad")
+    expect(change).to_contain_text(f"fixer, {trend_world.CHANGED_AT}: got worse")
+    expect(change).to_contain_text(f"{trend_world.OLD_MODEL} → {trend_world.NEW_MODEL}")
+    expect(page.locator("figure", has_text="alert since").locator(".change.worse")).to_have_count(1)
+    change.get_by_role("link").click()
+    page.wait_for_url("**/#/mission/night-35-task-*")
+
+
+def test_missions_are_frozen_and_others_accepted_for_a_reason(open_page: Open) -> None:
+    page = open_page(VIEWS["baselines"])
+    page.get_by_label("Task").fill("bread")
+    page.get_by_label("Name").fill("breads")
+    page.get_by_role("button", name="Freeze").click()
+    page.wait_for_url("**/#/baselines/breads")
+    page.get_by_label("or ids of missions").fill("baker-2")
+    page.get_by_role("button", name="Accept").click()
+    expect(page.get_by_label("Reason")).to_be_focused()
+    page.get_by_label("Reason").fill("spelt is what we sell now")
+    page.keyboard.press("Enter")
+    history = page.get_by_role("region", name="History").locator("tbody tr")
+    expect(history).to_have_count(2)
+    expect(history.first).to_contain_text("spelt is what we sell now")
+
+
+def test_a_file_tells_which_lines_were_not_understood_and_why(open_page: Open) -> None:
+    page = open_page("#/sources?q=torn")
+    page.get_by_role("link", name="torn.ndjson").click()
+    lines = page.get_by_role("region", name="Not understood").locator("tbody tr")
+    expect(lines).to_have_count(2)
+    expect(lines.first).to_contain_text("ts is not an RFC 3339 time")
+
+
+def test_whoever_may_only_look_sees_no_button_that_would_be_refused(open_page: Open, viewer: str) -> None:
+    page = open_page(VIEWS["compare"], token=viewer)
+    expect(page.locator(LINES).first).to_be_visible()
+    refused = page.get_by_role("button", name="Judge").or_(page.get_by_role("button", name="Cancel"))
+    refused = refused.or_(page.get_by_role("button", name="Queue")).or_(
+        page.get_by_role("button", name="Accept")
+    )
+    refused = refused.or_(page.get_by_role("button", name="Freeze")).or_(
+        page.get_by_role("button", name="Run it again")
+    )
+    for address in (*VIEWS.values(), "#/baselines/breads"):
+        page.goto(page.url.split("#")[0] + address)
+        expect(page.locator("h1")).to_be_visible()
+        expect(page.locator(".waiting")).to_have_count(0)
+        expect(refused).to_have_count(0)
+    page.goto(page.url.split("#")[0] + VIEWS["compare-sets"])
+    page.get_by_role("group", name="Baseline").get_by_label("or ids of missions").fill("baker-1")
+    page.get_by_role("group", name="Candidate").get_by_label("or ids of missions").fill("baker-2")
+    page.get_by_role("button", name="Show two missions side by side").click()
+    expect(page.locator(LINES).first).to_be_visible()
+
+
+def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
+    page = open_page("#/runs")
+    expect(page.locator("h1")).to_have_text("Runs")
+    began = time.monotonic()
+    page.evaluate("location.hash = '#/compare?baseline=walk-1&candidate=walk-2'")
+    expect(page.locator(LINES + ".deleted").first).to_be_visible()
+    seconds = time.monotonic() - began
+    print(f"{STEPS:,} x {STEPS:,} steps side by side after {1000 * seconds:.0f} ms")
+    assert seconds < 3
+    assert page.locator(LINES).count() < 80
+    page.locator("qm-difference qm-list").focus()
+    page.keyboard.press("End")
+    expect(page.locator(LINES + ".current")).not_to_contain_text("…", timeout=10_000)
+
+
+def test_a_daemon_that_restarts_is_found_again_without_a_reload(daemon: Daemon, open_page: Open) -> None:
+    page = open_page(VIEWS["runs"])
+    expect(page.locator("tbody tr").first).to_be_visible()
+    daemon.kill()
+    expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible(timeout=15_000)
+    again = Daemon.start(daemon.home, "--port", str(urlsplit(daemon.url).port))
+    daemon.process = again.process
+    expect(page.get_by_text("The connection to Quartermaster is lost")).to_have_count(0, timeout=20_000)
+    run_id = queue(daemon, "replay", {"mission_id": "baker-2"})
+    expect(page.locator(f'tr[data-run="{run_id}"]')).to_contain_text("completed", timeout=20_000)
+    page.complaints[:] = [one for one in page.complaints if "ERR_" not in one]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_view_fits_into_its_window(open_page: Open, look: str, tmp_path: Path) -> None:
+    width, scheme = LOOKS[look]
+    page = open_page("#/runs", viewport={"width": width, "height": 860}, color_scheme=scheme)
+    for name, address in VIEWS.items():
+        page.goto(page.url.split("#")[0] + address)
+        expect(page.locator("h1")).to_be_visible()
+        expect(page.locator(".waiting")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        page.screenshot(path=tmp_path / f"{name}-{look}.png", full_page=True)
