@@ -24,7 +24,12 @@ VIEWS = {
     "sources": "#/sources",
     "settings": "#/settings",
 }
-LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "narrow": (375, "light"), "narrow-dark": (375, "dark")}
+LOOKS = {
+    "light": (1280, "light"),
+    "dark": (1280, "dark"),
+    "narrow": (375, "light"),
+    "narrow-dark": (375, "dark"),
+}
 STEPS = 5_000
 
 
@@ -42,7 +47,10 @@ def baker(mission_id: str, commands: list[tuple[str, str, int]]) -> Iterator[str
     ]
     for command, path, code in commands:
         told.append(
-            ("exec.command", {"command": command, "arguments": {"path": path, "mode": "r"}, "exit_code": code})
+            (
+                "exec.command",
+                {"command": command, "arguments": {"path": path, "mode": "r"}, "exit_code": code},
+            )
         )
     told.append(("llm.call", {"model": "oven", "input_tokens": 700, "output_tokens": 60, "cost_usd": 0.02}))
     told.append(("mission.outcome", {"outcome": "succeeded", "origin": "verifier"}))
@@ -204,7 +212,11 @@ def test_a_file_tells_which_lines_were_not_understood_and_why(open_page: Open) -
     expect(lines.first).to_contain_text("ts is not an RFC 3339 time")
 
 
-def test_whoever_may_only_look_sees_no_button_that_would_be_refused(open_page: Open, viewer: str) -> None:
+def test_whoever_may_only_look_sees_no_button_that_would_be_refused(
+    daemon: Daemon, open_page: Open, viewer: str
+) -> None:
+    frozen = daemon.request("POST", "/api/v1/baselines", {"name": "looked-at", "missions": ["baker-1"]})
+    assert frozen.status == 201, frozen.json
     page = open_page(VIEWS["compare"], token=viewer)
     expect(page.locator(LINES).first).to_be_visible()
     refused = page.get_by_role("button", name="Judge").or_(page.get_by_role("button", name="Cancel"))
@@ -214,7 +226,7 @@ def test_whoever_may_only_look_sees_no_button_that_would_be_refused(open_page: O
     refused = refused.or_(page.get_by_role("button", name="Freeze")).or_(
         page.get_by_role("button", name="Run it again")
     )
-    for address in (*VIEWS.values(), "#/baselines/breads"):
+    for address in (*VIEWS.values(), "#/baselines/looked-at"):
         page.goto(page.url.split("#")[0] + address)
         expect(page.locator("h1")).to_be_visible()
         expect(page.locator(".waiting")).to_have_count(0)

@@ -60,8 +60,9 @@ export function waterfall({ baseline, candidate, unit, parts, total }, pick) {
 /** A series over its runs with its intervals; `changes` are runs at which the level moved, `notes` other marks. */
 export function course(points, { label, rate, changes = [], notes = [] }) {
   const told = points.filter((point) => point.value !== null);
-  const ends = told.flatMap((point) => [point.value, point.low ?? point.value, point.high ?? point.value]);
-  const high = rate ? 1 : Math.max(...ends) * 1.05 || 1;
+  const ends = told.map((point) => point.high ?? point.value);
+  // A wide interval is cut rather than that it flattens the course.
+  const high = rate ? 1 : 1.05 * Math.min(Math.max(...ends), 1.6 * Math.max(...told.map((point) => point.value))) || 1;
   const from = points[0].run;
   const span = Math.max(1, points.at(-1).run - from);
   const x = (run) => (0.005 + (0.99 * (run - from)) / span) * WIDE;

@@ -7,8 +7,9 @@ import { address } from "../router.js";
 import "./list.js";
 
 const PAGE = 500;
+const MOST_PAGES = 40;
 const KEPT = 2;
-const FOLDED = 2 * KEPT + 3;
+const LEAST_FOLD = 3;
 const HEIGHT = 30;
 const SIGNS = { equal: "=", changed: "~", inserted: "+", deleted: "−", replaced: "±" };
 
@@ -23,18 +24,19 @@ export class DifferenceLines extends HTMLElement {
   #rows = [];
   #starts = [];
   #open = new Set();
+  #flips = new Set();
 
-  /** `first` is the answer of the API from line 0; `signal` ends what is under way. */
-  setup(first, signal) {
-    this.first = first;
+  /** `answer` is the answer of the API from line 0; `signal` ends what is under way. */
+  setup(answer, signal) {
+    this.first = answer;
     this.signal = signal;
     let at = 0;
-    for (const block of first.blocks) {
+    for (const block of answer.blocks) {
       this.#starts.push(at);
       at += linesOf(block);
     }
     this.known = at;
-    this.#keep(0, first.lines);
+    this.#keep(0, answer.lines);
     this.list = el("qm-list").setup({
       label: "Steps side by side",
       height: HEIGHT,
@@ -48,10 +50,11 @@ export class DifferenceLines extends HTMLElement {
     this.panel = el("section", { class: "diff-detail card", "aria-label": "The line in full", "aria-live": "polite" });
     this.replaceChildren(this.list, this.panel);
     this.#arrange();
-    const at0 = this.#rows.findIndex((row) => row.kind !== "equal" && row.fold === undefined);
-    this.list.current = at0;
-    if (at0 >= 0) this.list.reveal(at0, true);
+    const first = this.#rows.findIndex((row) => this.#different(row));
+    this.list.current = first;
+    if (first >= 0) this.list.reveal(first, true);
     else this.panel.textContent = "Every step is the same on both sides.";
+    this.#findFlips();
     return this;
   }
 
@@ -61,20 +64,54 @@ export class DifferenceLines extends HTMLElement {
       const start = this.#starts[index];
       const many = linesOf(block);
       const push = (from, to) => { for (let line = from; line < to; line += 1) this.#rows.push({ line, block: index, kind: block.change }); };
-      const whole = block.change !== "equal" || many < FOLDED || this.#open.has(index);
-      if (whole) return push(start, start + many);
-      const head = index === 0 ? 0 : KEPT;
-      const tail = index === this.first.blocks.length - 1 ? 0 : KEPT;
-      push(start, start + head);
-      this.#rows.push({ line: start + head, block: index, kind: "equal", fold: many - head - tail });
-      push(start + many - tail, start + many);
+      if (block.change !== "equal" || this.#open.has(index)) return push(start, start + many);
+      const end = start + many;
+      const seen = [[start, start + (index === 0 ? 0 : KEPT)], ...this.#flipsIn(start, end).map((line) => [line - 1, line + 2]), [end - (index === this.first.blocks.length - 1 ? 0 : KEPT), end]];
+      let at = start;
+      for (const [from, to] of seen) {
+        const gap = from - at;
+        if (gap >= LEAST_FOLD) this.#rows.push({ line: at, block: index, kind: "equal", fold: gap });
+        else push(at, from);
+        push(Math.max(at, from), Math.min(to, end));
+        at = Math.max(at, Math.min(to, end));
+      }
     });
     for (let line = this.known; line < this.first.of_lines; line += 1) this.#rows.push({ line, block: -1, kind: "unknown" });
     this.list.length = this.#rows.length;
   }
 
   #keep(from, lines) {
-    lines.forEach((line, index) => this.#lines.set(from + index, line));
+    lines.forEach((line, index) => {
+      this.#lines.set(from + index, line);
+      if (line.flipped) this.#flips.add(from + index);
+    });
+  }
+
+  #flipsIn(start, end) {
+    return [...this.#flips].filter((line) => line >= start && line < end).sort((one, other) => one - other);
+  }
+
+  /** Outcomes that differ inside of equal stretches are only told line by line: look for them where there are any. */
+  async #findFlips() {
+    if (!this.first.changes.some((change) => change.kind.startsWith("results "))) return;
+    const pages = Math.min(MOST_PAGES, Math.ceil(this.first.of_lines / PAGE));
+    for (let page = 1; page < pages && !this.signal.aborted; page += 1) {
+      const before = this.#flips.size;
+      await this.#fetch(page);
+      if (this.#flips.size === before) continue;
+      const line = this.#rows[this.list.current]?.line;
+      this.#arrange();
+      this.list.current = this.#rows.findIndex((row) => row.line === line);
+    }
+  }
+
+  #different(row) {
+    return row.fold === undefined && (row.kind !== "equal" || this.#flips.has(row.line));
+  }
+
+  /** What counts as one difference: a block, or a single outcome that moved. */
+  #group(row) {
+    return row.kind === "equal" ? `line ${row.line}` : row.block;
   }
 
   #reach() {
@@ -140,18 +177,18 @@ export class DifferenceLines extends HTMLElement {
     const titles = { equal: "Equal", changed: "Changed", inserted: "Only in the candidate", deleted: "Only in the baseline", replaced: "Replaced" };
     this.panel.replaceChildren(
       el("h3", {}, told.flipped ? "Another outcome" : titles[told.change], block?.words ? el("span", { class: "muted" }, `: ${block.words}`) : null),
-      told.arguments?.length ? argumentTable(told.arguments) : null,
+      ...(told.arguments?.length ? [argumentTable(told.arguments)] : []),
       el("div", { class: "sides" }, ["baseline", "candidate"].map((name) => whole(name, told[name], this.first[name]))));
   }
 
   /** Go to the next (1) or previous (-1) difference; a block counts once. */
   move(by) {
+    const rows = this.#rows;
     const { current } = this.list;
-    const different = (row) => row && row.kind !== "equal";
-    const block = this.#rows[current]?.block;
+    const here = rows[current] && this.#different(rows[current]) ? this.#group(rows[current]) : null;
     let at = current + by;
-    while (at >= 0 && at < this.#rows.length && (!different(this.#rows[at]) || (different(this.#rows[current]) && this.#rows[at].block === block))) at += by;
-    if (by < 0) while (at > 0 && different(this.#rows[at]) && this.#rows[at - 1]?.block === this.#rows[at].block) at -= 1;
+    while (rows[at] && (!this.#different(rows[at]) || this.#group(rows[at]) === here)) at += by;
+    while (by < 0 && rows[at - 1] && this.#different(rows[at - 1]) && this.#group(rows[at - 1]) === this.#group(rows[at])) at -= 1;
     if (at < 0 || at >= this.#rows.length) return say(by > 0 ? "No difference after this one" : "No difference before this one");
     this.list.current = at;
     this.list.reveal(at, true);

@@ -32,7 +32,7 @@ export function runBadge(run) {
 
 /** Why a run failed, and its own words. */
 export function failureOf(run) {
-  return [REASONS[run.reason] && `It ${REASONS[run.reason]}.`, run.result].filter(Boolean).join(" ");
+  return [REASONS[run.reason] && `It ${REASONS[run.reason]}`, run.result].filter(Boolean).join(": ");
 }
 
 /** What a run is about, with links. */

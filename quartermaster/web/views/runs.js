@@ -24,11 +24,11 @@ async function showRuns(root, { query, signal }) {
   const list = el("div", {});
   const total = el("p", { class: "muted", role: "status" });
   const more = el("button", { type: "button", hidden: true, onclick: () => { limit = Math.min(200, limit + PAGE); load(); } }, "Show more");
-  const choice = (name, text, options) => el("select", { name, "aria-label": text }, el("option", { value: "" }, `any ${words(name)}`), options.map(([value, shown]) => el("option", { value, selected: value === filters[name] }, shown)));
+  const choice = (name, text, options) => el("select", { name, "aria-label": text }, el("option", { value: "" }, `any ${text.toLowerCase()}`), options.map(([value, shown]) => el("option", { value, selected: value === filters[name] }, shown)));
   const form = el("form", { class: "bar filters", role: "search" },
     choice("kind", "Kind", KINDS.map((one) => [one, one])), choice("status", "Status", STATUSES.map((one) => [one, one])),
     choice("regressed", "Verdict", [["true", "regressed"], ["false", "not regressed"]]),
-    el("input", { name: "mission_id", type: "search", class: "grow", "aria-label": "Mission", placeholder: "Mission id", value: filters.mission_id || null }));
+    el("input", { name: "mission_id", type: "search", class: "grow", "aria-label": "Only runs of the mission", placeholder: "Only runs of this mission id", value: filters.mission_id || null }));
   let asked = 0;
   const load = async () => {
     const mine = ++asked;
@@ -55,7 +55,7 @@ function row(run) {
   return el("tr", { data: { run: run.id } },
     cell(runBadge(run)), cell(el("a", { href: address("runs", [run.id]), "aria-label": `${run.kind} ${run.id}` }, run.kind)), cell(subject(run)),
     el("td", { class: "result" }, run.status === "failed" ? visible(failureOf(run)) : visible(run.result === "no_regression" ? "no regression" : run.result ?? ""), run.status === "running" && el("progress", { "aria-label": `${run.id} works` })),
-    number(run.total_cost_usd ? dollars(run.total_cost_usd) : ""), number(took(run)), el("td", { title: time(run.created_at), class: "muted" }, ago(run.created_at)), cell(cancelButton(run)));
+    number(run.total_cost_usd ? dollars(run.total_cost_usd) : ""), number(took(run)), el("td", { title: time(run.created_at), class: "muted when" }, ago(run.created_at)), cell(cancelButton(run)));
 }
 
 /** The form for a replay or a regression; the address may fill it. */

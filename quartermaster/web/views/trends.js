@@ -4,7 +4,7 @@ import { api } from "../api.js";
 import { course } from "../components/charts.js";
 import { cell, number, rowHead, table } from "../components/report.js";
 import { el, settled, visible } from "../dom.js";
-import { count, metricValue, percent, plural, words } from "../format.js";
+import { compact, count, metricValue, percent, plural, words } from "../format.js";
 import { address, amend } from "../router.js";
 
 const METRICS = ["success_rate", "tool_success_rate", "total_cost_usd", "work_steps", "total_tokens", "wall_time"];
@@ -19,7 +19,7 @@ export async function show(root, { query, signal }) {
   const choice = (name, text, options) => el("select", { name, "aria-label": text }, options.map(([value, shown]) => el("option", { value, selected: value === filters[name] }, shown)));
   const field = (name, text) => el("input", { name, type: "search", "aria-label": text, placeholder: text, value: filters[name] || null });
   const form = el("form", { class: "bar filters", role: "search" },
-    choice("metric", "Metric", [["", "every metric"], ...METRICS.map((one) => [one, words(one)])]),
+    choice("metric", "Metric", [["", "every metric"], ...METRICS.map((one) => [one, nameOf(one)])]),
     choice("by", "By", [["", "by day"], ["commit", "by commit"], ["mission", "by mission"]]),
     field("task", "Task"), field("variant", "Variant"), choice("since", "Since", Object.entries(SINCE)));
   let asked = 0;
@@ -47,7 +47,9 @@ function sections(found, filters) {
   return [head, ...events(found.events), ...agents.map((agent) => ofAgent(agent, found, filters))];
 }
 
-const level = (shift, value) => metricValue({ value, unit: unitOf(shift.metric) });
+const shown = (value, metric) => (unitOf(metric) === "" && value >= 1000 ? compact(value) : metricValue({ value, unit: unitOf(metric) }));
+const level = (shift, value) => shown(value, shift.metric);
+const nameOf = (metric) => words(metric).replace(" usd", "");
 const unitOf = (metric) => (/rate/.test(metric) ? "rate" : /usd/.test(metric) ? "USD" : /time/.test(metric) ? "s" : "");
 
 function moved(shift) {
@@ -55,7 +57,7 @@ function moved(shift) {
   const show = (value) => (rate ? `${(100 * value).toFixed(0)} pp` : percent(value)).replace("-", "−");
   const by = shift.change === null ? "" : ` (${shift.change > 0 ? "+" : ""}${show(shift.change)}${shift.low === null ? "" : `, 95 % interval ${show(shift.low)} to ${show(shift.high)}`})`;
   const sure = shift.confirmed ? "" : "; not confirmed yet";
-  return `${words(shift.metric)} went from ${level(shift, shift.before)} to ${level(shift, shift.after)}${by}${shift.exceeds ? "" : "; within the threshold"}${sure}`;
+  return `${nameOf(shift.metric)} went from ${level(shift, shift.before)} to ${level(shift, shift.after)}${by}${shift.exceeds ? "" : "; within the threshold"}${sure}`;
 }
 
 function events(all) {
@@ -78,22 +80,22 @@ function ofAgent(agent, found, filters) {
   const notes = found.annotations.filter((one) => one.agent === agent);
   return el("section", { class: "card agent" }, el("h2", {}, visible(agent ?? "Agent not named")),
     el("div", { class: "charts" }, drawn.map((one) => chart(one, found, notes))),
-    unsaid.length > 0 && el("p", { class: "unknown" }, `Cannot be said: ${unsaid.map((one) => `${words(one.metric)} (${one.reason})`).join(", ")}.`),
+    unsaid.length > 0 && el("p", { class: "unknown" }, `Cannot be said: ${unsaid.map((one) => `${nameOf(one.metric)} (${one.reason})`).join(", ")}.`),
     notes.length > 0 && el("details", {}, el("summary", {}, `${plural(notes.length, "change")} of model, version, prompt or commit`), el("ul", {}, notes.map((one) => el("li", {}, `${visible(one.at)}: ${one.fact} ${list(one.before)} → ${list(one.after)}`)))),
     el("p", {}, el("a", { href: address("missions", [], { q: agent ?? "", task: filters.task, variant: filters.variant }) }, "Missions of this agent")));
 }
 
 function chart(series, found, notes) {
   const changes = found.events.filter((event) => event.agent === series.agent).flatMap((event) => event.shifts).filter((shift) => shift.metric === series.metric);
-  const show = (value) => metricValue({ value, unit: unitOf(series.metric) });
+  const show = (value) => shown(value, series.metric);
   const now = series.level === null ? "unknown" : show(series.level);
-  const text = `${words(series.metric)}, ${series.points.length} points, now ${now}${changes.map((one) => `; ${moved(one)} at ${one.at}`).join("")}`;
+  const text = `${nameOf(series.metric)}, ${series.points.length} points, now ${now}${changes.map((one) => `; ${moved(one)} at ${one.at}`).join("")}`;
   const { chart: drawn, high } = course(series.points, { label: text, rate: series.unit === "ratio", changes, notes });
   const rows = () => series.points.map((point) => el("tr", {}, rowHead(visible(point.at)), number(point.value === null ? el("span", { class: "unknown" }, "unknown") : show(point.value)), number(point.low === null ? "" : `${show(point.low)} to ${show(point.high)}`), number(count(point.missions)), cell(point.used ? "" : `not used: ${count(point.known)} of ${count(point.of)} known`)));
   const numbers = el("details", {}, el("summary", {}, "Numbers"));
-  numbers.addEventListener("toggle", () => { if (numbers.open && numbers.children.length === 1) numbers.append(table(words(series.metric), ["At", ["Value"], ["95 % interval"], ["Missions"], ""], rows())); });
+  numbers.addEventListener("toggle", () => { if (numbers.open && numbers.children.length === 1) numbers.append(table(nameOf(series.metric), ["At", ["Value"], ["95 % interval"], ["Missions"], ""], rows())); });
   return el("figure", {},
-    el("figcaption", { class: "bar" }, el("h3", {}, words(series.metric)), el("span", { class: `badge ${STATES[series.state] ?? ""}` }, series.alert ? `alert since ${visible(series.alert.at)}` : series.state), el("span", { class: "grow" }), el("strong", {}, now)),
+    el("figcaption", { class: "bar" }, el("h3", {}, nameOf(series.metric)), el("span", { class: `badge ${STATES[series.state] ?? ""}` }, series.alert ? `alert since ${visible(series.alert.at)}` : series.state), el("span", { class: "grow" }), el("strong", {}, now)),
     el("div", { class: "plot" }, el("span", { class: "high muted" }, show(high)), drawn, el("span", { class: "low muted" }, "0")),
     el("p", { class: "ends muted" }, el("span", {}, visible(series.points[0].at)), el("span", {}, visible(series.points.at(-1).at))),
     series.reason && el("p", { class: "muted" }, visible(series.reason)), numbers);
