@@ -59,7 +59,7 @@ export class Timeline extends HTMLElement {
 
   set steps(steps) {
     this.#steps = steps;
-    if (steps.clock === "order") this.byTime = false;
+    if (steps.clock === "order" || (this.byTime && mostlyPause(steps))) this.byTime = false;
     this.arrange();
   }
 
@@ -360,6 +360,13 @@ export class Timeline extends HTMLElement {
     }
     pen.stroke();
   }
+}
+
+/** Whether one pause is more than half of all time, so that over time little could be told apart. */
+function mostlyPause({ at_ms: at }) {
+  let longest = 0;
+  for (let row = 1; row < at.length; row += 1) longest = Math.max(longest, at[row] - at[row - 1]);
+  return at.length > 2 && longest > at[at.length - 1] / 2;
 }
 
 customElements.define("qm-timeline", Timeline);

@@ -116,7 +116,7 @@ class Mission {
     this.timeline.steps = this.steps;
     this.list.length = this.steps.lines.length;
     this.axis.disabled = this.steps.clock === "order";
-    if (this.axis.disabled) this.axis.textContent = "by step";
+    this.axis.textContent = this.timeline.byTime ? "by time" : "by step";
     if (!this.steps.length) this.panel.replaceChildren(el("p", { class: "muted" }, "This mission has no entries yet."));
   }
 
