@@ -9,12 +9,13 @@ from quartermaster.store.raw import RawReader
 
 
 def contents(home: Path) -> dict[str, object]:
-    """What a home knows of its missions, raw entries and files, without numbers and times of its own."""
+    """What a home knows of its missions, raw entries and files, without numbers and times of its own, and
+    without what was done to this home alone."""
     with closing_connection(home / "quartermaster.db", writable=False) as connection:
         missions = connection.execute(
             "select mission_id, format, title, task, variant, trial, agent, model, outcome, reward, entries,"
             " model_calls, total_tokens, cost, first_instant, last_instant, labels from mission"
-            " order by mission_id"
+            " where mission_id is not null order by mission_id"
         ).fetchall()
         files = connection.execute(
             "select path, format, state, position, accepted, rejected,"
@@ -31,8 +32,9 @@ def raw_entries(connection: Connection) -> list[tuple[object, ...]]:
     )
     return sorted(
         (
-            (name, instant, str(key), raws.read(mission, sequence))
+            (name, instant, str(key), raw)
             for name, instant, key, mission, sequence in rows
+            if (raw := raws.read(mission, sequence)) is not None and b'"entry_type":"audit.' not in raw
         ),
         key=repr,
     )
