@@ -3,7 +3,8 @@
     QuartermasterError
     ├── UsageError                 what was asked cannot be done that way          exit 2
     │   ├── ConfigurationError     a setting is unknown, malformed or contradictory
-    │   └── NotFound               no such mission, run, workspace, user, token or file
+    │   ├── NotFound               no such mission, run, workspace, user, token or file
+    │   └── NotInstalled           a package that this needs is not there
     ├── NotAllowed                 credentials or role do not suffice              exit 4
     ├── DaemonUnreachable          nothing answers at the given address            exit 5
     ├── HomeLocked                 another daemon owns this home                   exit 2
@@ -39,6 +40,10 @@ class ConfigurationError(UsageError):
 
 class NotFound(UsageError):
     """Something was named that does not exist (or not in this workspace)."""
+
+
+class NotInstalled(UsageError, ImportError):
+    """A package that this needs is not there."""
 
 
 class NotAllowed(QuartermasterError):

@@ -102,7 +102,7 @@ class Client:
             raise DaemonUnreachable(f"what answers at {self._url} is no Quartermaster (status {status})")
         if status < 300:
             return document
-        raise _refusal(status, document)
+        raise refusal(status, document)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -134,7 +134,8 @@ def _seconds(text: str | None) -> float:
     return min(float(text), 10.0) if text and text.isdigit() else 1.0
 
 
-def _refusal(status: int, problem: dict[str, Any]) -> QuartermasterError:
+def refusal(status: int, problem: dict[str, Any]) -> QuartermasterError:
+    """The error that an answer stands for."""
     said = [str(problem[key]) for key in ("error", "detail") if problem.get(key)]
     message = "; ".join(dict.fromkeys(said)) or f"the daemon answered with status {status}"
     if status in (401, 403):

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from quartermaster.adapters import Adapter, Record, RejectedLine, recognise
-from quartermaster.cli.client import Client, path_of
+from quartermaster.cli.client import path_of
 from quartermaster.cli.target import Row
 from quartermaster.core.journal import read_entry
 from quartermaster.core.vocabulary import unknown_types
@@ -16,6 +16,14 @@ from quartermaster.errors import Rejected
 
 _HEAD_BYTES: Final = 256 * 1024
 _BATCH_BYTES: Final = 2**20
+
+
+class Poster(Protocol):
+    """What posts to a daemon."""
+
+    def post(self, path: str, body: bytes) -> Row:
+        """The answer to a JSON body."""
+        ...
 
 
 class _Ledger(msgspec.Struct, kw_only=True):
@@ -35,7 +43,7 @@ class _Ledger(msgspec.Struct, kw_only=True):
     rejected_lines: list[dict[str, Any]] = []
 
 
-def deliver(client: Client, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
+def deliver(client: Poster, paths: Sequence[Path], on_progress: Callable[[str], None]) -> list[Row]:
     """Read every file of the paths and post what it says; what became of each."""
     ledgers: list[Row] = []
     for path in _files(paths):
@@ -58,7 +66,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             yield from (Path(folder, name) for name in sorted(names))
 
 
-def _deliver_file(client: Client, path: Path, ledger: _Ledger) -> None:
+def _deliver_file(client: Poster, path: Path, ledger: _Ledger) -> None:
     if not path.is_file():
         ledger.state, ledger.reason = "refused", "it is no regular file"
         return
@@ -121,7 +129,7 @@ def _batches(raws: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def _post(client: Client, batch: list[bytes], ledger: _Ledger) -> None:
+def _post(client: Poster, batch: list[bytes], ledger: _Ledger) -> None:
     answer = client.post(path_of("journal"), b"[" + b",".join(batch) + b"]")
     ledger.accepted += answer["accepted"]
     ledger.duplicate += answer["duplicate"]

@@ -1,6 +1,7 @@
 """The policy of a comparison, from a file of the user's repository."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,15 @@ def read_gate(path: Path | None, settings: Settings) -> Gate:
         document = document.get(POLICY_TABLE, {})
     if not isinstance(document, dict):
         raise ConfigurationError(f"{found}: {POLICY_TABLE!r} must be a table")
+    return gate_from(document, str(found), settings)
+
+
+def gate_from(document: Mapping[str, Any], place: str, settings: Settings) -> Gate:
+    """The gate of a document; `place` is what an error names it by."""
     try:
         return gate_of(document, profile_of(settings))
     except ValueError as error:
-        raise ConfigurationError(f"{found}: {error}") from error
+        raise ConfigurationError(f"{place}: {error}") from error
 
 
 def _document(path: Path) -> dict[str, Any]:
