@@ -6,7 +6,7 @@ import { compact, count, dollars, plural } from "../format.js";
 import { address } from "../router.js";
 import "./list.js";
 
-const PAGE = 500;
+const PAGE = 1000;
 const MOST_PAGES = 40;
 const KEPT = 2;
 const LEAST_FOLD = 3;

@@ -12,7 +12,7 @@ import { ago, percent, words } from "../format.js";
 import { ofThisView } from "../keys.js";
 import { address, go } from "../router.js";
 
-const FIRST_LINES = 500;
+const FIRST_LINES = 1000;
 
 export async function show(root, { query, signal }) {
   const [baseline, ...more] = query.getAll("baseline");
