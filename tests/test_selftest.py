@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from recorded import TRACES, needs_traces
 
 from quartermaster.core.resampling import Injected, Rate, watched
-from quartermaster.selftest import Extent, Sources, alignment, changes, loops, measure, speed
+from quartermaster.selftest import Extent, Sources, alignment, changes, labels, loops, measure, speed
 from quartermaster.selftest.figures import Bar, Figure, counted, drawn
 from quartermaster.selftest.statistics import alerts
 from quartermaster.selftest.work import pieces, together
@@ -110,3 +111,19 @@ def test_the_command_prints_figures_with_bars_and_says_how_many_resamples(quarte
 
 def test_a_missing_part_is_a_usage_error(quartermaster):
     assert quartermaster("selftest", "luck").returncode == 2
+
+
+@needs_traces
+def test_labels_of_people_are_measured_where_the_recordings_are():
+    sources = Sources(DATA / "tables", DATA / "samples", TRACES)
+    found = list(measure(["labels"], Extent(resamples=20, full=False), sources, 2))
+    assert len(found) == 6
+    assert {one.verdict for one in found} == {"pass", "no bar"}
+    assert all(one.part == labels.PART and one.of for one in found)
+
+
+def test_labels_without_recordings_are_a_usage_error(quartermaster, tmp_path):
+    assert quartermaster("selftest", "labels").returncode == 2
+    empty = quartermaster("selftest", "labels", "--recordings", str(tmp_path), "--workers", "1")
+    assert empty.returncode == 2
+    assert "agentrx, who_and_when, tau_bench" in empty.stderr

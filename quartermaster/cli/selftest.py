@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,25 +13,41 @@ from quartermaster.cli.output import Column, field
 from quartermaster.cli.packaged import packaged
 from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress
+from quartermaster.errors import UsageError
 
 FAILED: Final = 1
 _PARTS: Final = ("stats", "loops", "changes", "alignment", "speed")
+_LABELS: Final = "labels"
+"""A part that needs recordings which do not come with the program."""
 _QUICK: Final = 200
 _FULL: Final = 2_000
 _MOST_PROCESSES: Final = 8
 
 
 @click.command("selftest")
-@click.argument("part", type=click.Choice([*_PARTS, "all"]), default="all")
+@click.argument("part", type=click.Choice([*_PARTS, _LABELS, "all"]), default="all")
 @click.option("--full", is_flag=True, help=f"{_FULL:,} resamples instead of {_QUICK}; minutes, not seconds.")
 @click.option("--resamples", type=click.IntRange(20, 1_000_000), metavar="N", help="So many resamples.")
 @click.option("--seed", type=int, default=1, show_default=True, help="What the draws depend on.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), metavar="N", help="Processes; default: one a processor."
 )
+@click.option(
+    "--recordings",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Recordings with labels of people (agentrx, who_and_when, tau_bench): what `labels` measures.",
+)
 @output.format_option
 def command(
-    *, part: str, full: bool, resamples: int | None, seed: int, workers: int | None, form: str
+    *,
+    part: str,
+    full: bool,
+    resamples: int | None,
+    seed: int,
+    workers: int | None,
+    recordings: Path | None,
+    form: str,
 ) -> int:
     """Measure the error rates of the installed rules and hold them against their bars.
 
@@ -41,12 +58,14 @@ def command(
 
     extent = Extent(resamples=resamples or (_FULL if full else _QUICK), full=full, seed=seed)
     processes = workers or min(_MOST_PROCESSES, os.cpu_count() or 1)
-    parts = list(_PARTS) if part == "all" else [part]
+    if part == _LABELS and recordings is None:
+        raise UsageError("`selftest labels` needs --recordings DIR, a folder of labelled recordings")
+    parts = [*_PARTS, *([_LABELS] if recordings else [])] if part == "all" else [part]
     began = time.monotonic()
     rows: list[Row] = []
     with packaged("tables") as tables, packaged("samples") as samples, progress() as tell:
         tell(f"measuring with {extent.resamples:,} resamples")
-        for figure in measure(parts, extent, Sources(tables, samples), processes):
+        for figure in measure(parts, extent, Sources(tables, samples, recordings), processes):
             rows.append({**msgspec.to_builtins(figure), "verdict": figure.verdict})
             tell(f"{len(rows)} figures, the last: {figure.what}")
     output.print_rows(form, rows, COLUMNS)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from quartermaster.selftest import alignment, changes, loops, speed, statistics
+from quartermaster.selftest import alignment, changes, labels, loops, speed, statistics
 from quartermaster.selftest.figures import Figure
 from quartermaster.selftest.work import Extent, Part, Sources, workers
 
@@ -15,6 +15,7 @@ PARTS: Final[dict[str, Part]] = {
     "changes": changes.figures,
     "alignment": alignment.figures,
     "speed": speed.figures,
+    "labels": labels.figures,
 }
 
 

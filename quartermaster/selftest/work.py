@@ -33,10 +33,12 @@ class Extent(msgspec.Struct, frozen=True):
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """The folders with the tables of repeated runs and with the sample recordings."""
+    """The folders with the tables of repeated runs, with the sample recordings, and with recordings that
+    people have labelled, where somebody has them."""
 
     tables: Path
     samples: Path
+    recordings: Path | None = None
 
     def table(self, name: str) -> list[Row]:
         with (self.tables / f"{name}.csv").open(encoding="utf-8", newline="") as lines:

@@ -77,7 +77,7 @@ def test_missions_of_a_shop_that_succeeded_hold_no_loops():
 
 @needs_traces
 def test_guards_are_found_where_people_found_them():
-    guards = measure.guardrails(limits=False)
+    guards = measure.guards(told.TRACES)
     assert guards.traces.f1 >= 0.80
     assert guards.near >= 0.85 * guards.labelled
 
