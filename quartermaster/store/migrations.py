@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
+from quartermaster.store.views import VIEWS
+
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
@@ -447,7 +449,7 @@ def migrate(database: "Database") -> None:
 
     @migrations()
     def m001_first(db: "Database") -> None:
-        for statement in _FIRST.split(";\n"):
+        for statement in (_FIRST + VIEWS).split(";\n"):
             if statement.strip():
                 db.execute(statement)
 
