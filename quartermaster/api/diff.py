@@ -10,12 +10,14 @@ from litestar.params import FromPath
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
-from quartermaster.api.documentation import described, integer, one_of, operation
+from quartermaster.api.documentation import TEXT, described, integer, one_of, operation
 from quartermaster.api.edge import ENCODED_SLASH
-from quartermaster.api.problems import not_found
+from quartermaster.api.problems import bad_request, not_found
 from quartermaster.core.assessment import LEVELS
 from quartermaster.core.difference import Difference, difference
+from quartermaster.core.matching import ARGUMENTS, MATCH_MODES, Rules
 from quartermaster.core.pricing import PriceBook
+from quartermaster.core.transcript import EventKind, Transcript
 from quartermaster.errors import StorageBusy
 from quartermaster.store import missions, similar
 from quartermaster.store.access import Role
@@ -32,6 +34,8 @@ _SECONDS: Final = 30.0
 _WHOLE_STEPS: Final = 20_000
 """Longer missions are aligned in windows here: a daemon does not stand still for one answer."""
 
+_CALLS_PAIRED: Final = 2_000
+
 _DRAWING_SECONDS: Final = 5.0
 _DRAWN_AT_ONCE: Final = 20_000
 
@@ -40,16 +44,27 @@ _DRAWN_AT_ONCE: Final = 20_000
     "/api/v1/missions/{mission_id:str}/diff/{other:str}",
     opt={"role": Role.VIEWER},
     operation_class=operation(
-        query={"from": integer(0, _LAST_LINE, 0), "limit": integer(1, LINE_LIMIT, DEFAULT_LINES)}
+        query={
+            "from": integer(0, _LAST_LINE, 0),
+            "limit": integer(1, LINE_LIMIT, DEFAULT_LINES),
+            "match": one_of(tuple(MATCH_MODES)),
+            "arguments": one_of(ARGUMENTS),
+            "ignore_tool": TEXT,
+            "ignore_argument": TEXT,
+        }
     ),
     responses=described({200: Difference}, 400, 401, 403, 404, 503),
     tags=["missions"],
 )
 async def show_difference(request: Call, mission_id: FromPath[str], other: FromPath[str]) -> Answer:
-    """The mission as the baseline beside another one: aligned steps and what each difference cost."""
+    """The mission as the baseline beside another one: aligned steps and what each difference cost.
+
+    With `match` the tool calls of the other one are held against those of the mission as a reference.
+    """
     query = Query(query_of(request))
     start = query.number("from", least=0, most=_LAST_LINE, default=0)
     limit = query.number("limit", least=1, most=LINE_LIMIT, default=DEFAULT_LINES)
+    rules = _rules(query)
     workspace, prices = request.auth.workspace, PriceBook(services_of(request).prices)
     wanted = [name.replace(ENCODED_SLASH, "/") for name in (mission_id, other)]
     check = _until(_SECONDS)
@@ -62,12 +77,39 @@ async def show_difference(request: Call, mission_id: FromPath[str], other: FromP
         )
         if baseline is None or candidate is None:
             return None
-        return difference(baseline, candidate, start=start, limit=limit, whole_limit=_WHOLE_STEPS)
+        if rules is not None and rules.arguments in ("subset", "superset"):
+            _refuse_long(baseline, candidate)
+        return difference(
+            baseline, candidate, start=start, limit=limit, whole_limit=_WHOLE_STEPS, rules=rules
+        )
 
     shown = await services_of(request).database.read(look_up, seconds=_SECONDS)
     if shown is None:
         raise not_found("mission")
     return answer(shown)
+
+
+def _rules(query: Query) -> Rules | None:
+    mode = query.choice("match", tuple(MATCH_MODES))
+    arguments = query.choice("arguments", ARGUMENTS)
+    ignored = query.texts("ignore_tool"), query.texts("ignore_argument")
+    if mode is None:
+        return None
+    return Rules(
+        order=MATCH_MODES[mode],
+        arguments=next((one for one in ARGUMENTS if one == arguments), Rules().arguments),
+        ignored_tools=frozenset(ignored[0]),
+        ignored_arguments=frozenset(ignored[1]),
+    )
+
+
+def _refuse_long(*both: Transcript) -> None:
+    """Where arguments may be a part of others, each call is held against each."""
+    if any(sum(event.kind is EventKind.TOOL_CALL for event in one.events) > _CALLS_PAIRED for one in both):
+        raise bad_request(
+            "too long",
+            f"Arguments are matched as subset or superset up to {_CALLS_PAIRED:,} tool calls a mission.",
+        )
 
 
 @get(

@@ -21,6 +21,7 @@ from quartermaster.config import Settings, masker_of, own_prices, profile_of
 from quartermaster.core.comparison import Profile
 from quartermaster.core.difference import Difference, difference
 from quartermaster.core.journal import parse_instant
+from quartermaster.core.matching import MATCH_MODES, Rules
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.run import COMPARISON, REGRESSION, REPLAY, Asked, Run
 from quartermaster.core.run import row as run_row
@@ -51,6 +52,17 @@ _DRAWN_AT_ONCE: Final = 20_000
 _HISTORY_SECONDS: Final = 600.0
 _SECONDS: Final = 60.0
 """A person at a command line waits longer for a question than a client of the API."""
+
+
+def _match_rules(window: Row) -> Rules | None:
+    if window.get("match") is None:
+        return None
+    return Rules(
+        order=MATCH_MODES[window["match"]],
+        arguments=window["arguments"],
+        ignored_tools=frozenset(window["ignore_tool"]),
+        ignored_arguments=frozenset(window["ignore_argument"]),
+    )
 
 
 def open_local(settings: Settings, workspace: str | None, *, create: bool) -> "Local":
@@ -122,7 +134,9 @@ class Local:
                 read_transcript(connection, self._found(connection, mission_id), price=price)
                 for mission_id in (baseline_id, candidate_id)
             )
-            return difference(baseline, candidate, start=window["from"], limit=window["limit"])
+            return difference(
+                baseline, candidate, start=window["from"], limit=window["limit"], rules=_match_rules(window)
+            )
 
         return _plain(self._read(find))
 

@@ -33,7 +33,7 @@ class Remote:
         return self._client.get(path_of("missions", mission_id))
 
     def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
-        return self._client.get(path_of("missions", baseline_id, "diff", candidate_id), **window)
+        return self._client.get(path_of("missions", baseline_id, "diff", candidate_id), **_parameters(window))
 
     def similar(self, mission_id: str, filters: Row) -> Row:
         return self._client.get(path_of("missions", mission_id, "similar"), **filters)

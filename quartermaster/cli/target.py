@@ -24,7 +24,8 @@ class Target(Protocol):
         ...
 
     def difference(self, baseline_id: str, candidate_id: str, window: Row) -> Row:
-        """Two missions step by step; `window` has `from` and `limit` of its lines."""
+        """Two missions step by step; `window` has `from` and `limit` of its lines, and where the candidate
+        is held against the baseline `match`, `arguments`, `ignore_tool` and `ignore_argument`."""
         ...
 
     def similar(self, mission_id: str, filters: Row) -> Row:

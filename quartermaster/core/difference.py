@@ -17,6 +17,7 @@ from quartermaster.core.alignment import (
 )
 from quartermaster.core.attribution import Attribution, attribute, block_in_words
 from quartermaster.core.changes import Change, changes_of
+from quartermaster.core.matching import Match, Rules, match
 from quartermaster.core.profile import distance, profile_of
 from quartermaster.core.trajectory import PICODOLLARS
 from quartermaster.core.transcript import Event, EventKind, Transcript
@@ -60,10 +61,11 @@ class BlockSeen(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A pair, step by step. `costs` are sentences, each with a remainder, whose parts add up exactly.
 
-    `lines` are a window of the aligned steps: `next_from` is where the next one begins.
+    `lines` are a window of the aligned steps: `next_from` is where the next one begins. `match` is there
+    where the candidate is held against the baseline as a reference.
     """
 
     baseline: str
@@ -79,6 +81,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
     of_lines: int
     next_from: int | None
+    match: Match | None = None
 
 
 def difference(
@@ -89,6 +92,7 @@ def difference(
     limit: int = 200,
     most_blocks: int = 1_000,
     whole_limit: int = WHOLE_LIMIT,
+    rules: Rules | None = None,
 ) -> Difference:
     """What a pair shows, with a window of its lines: `limit` of them from `start` on."""
     alignment = align(baseline.events, candidate.events, whole_limit=whole_limit)
@@ -114,6 +118,7 @@ def difference(
         ),
         of_lines=len(places),
         next_from=start + limit if start + limit < len(places) else None,
+        match=None if rules is None else match(baseline.events, candidate.events, rules),
     )
 
 

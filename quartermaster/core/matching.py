@@ -21,6 +21,11 @@ Arguments = Literal["exact", "ignore", "subset", "superset"]
 """Of a call: its arguments are equal to those expected, are not looked at, are among them, or hold them."""
 
 ORDERS: Final[tuple[Order, ...]] = ("exact", "in order", "any order", "subset", "superset")
+ARGUMENTS: Final[tuple[Arguments, ...]] = ("exact", "ignore", "subset", "superset")
+MATCH_MODES: Final[dict[str, Order]] = {order.replace(" ", "-"): order for order in ORDERS}
+"""The orders as they are written in a command or an address."""
+CALLS_TOLD: Final = 100
+"""Missing calls, and calls too many, that are named; all of them are counted."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +38,20 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     ignored_arguments: frozenset[str] = frozenset()
 
 
+class Called(msgspec.Struct, frozen=True):
+    """A call by its tool and its arguments as JSON texts; none where arguments are not looked at."""
+
+    tool: str
+    arguments: dict[str, str]
+
+
 class Match(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a mission matches, and how much of it does: `matched` calls, each at most once.
 
     Precision is a share of the calls made, recall of those expected; None over no calls. `divergence` is
     the index of the first call that is not the one expected in its place, None where there is none.
+    `missing` were expected and not made, `extra` were made and not expected, whatever their order; the
+    first hundred of each.
     """
 
     matches: bool
@@ -48,6 +62,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     recall: float | None
     f1: float | None
     divergence: int | None
+    missing: tuple[Called, ...] = ()
+    extra: tuple[Called, ...] = ()
 
 
 class _Call(NamedTuple):
@@ -63,7 +79,9 @@ def match(reference: Iterable[Event], candidate: Iterable[Event], rules: Rules |
     chosen = rules or Rules()
     expected, made = _calls(reference, chosen), _calls(candidate, chosen)
     agree = _AGREE[chosen.arguments]
-    matched = _matched(expected, made, agree, transparent=chosen.arguments in ("exact", "ignore"))
+    matched, missing, extra = _paired(
+        expected, made, agree, transparent=chosen.arguments in ("exact", "ignore")
+    )
     precision = matched / len(made) if made and expected else None
     recall = matched / len(expected) if expected else None
     return Match(
@@ -75,7 +93,13 @@ def match(reference: Iterable[Event], candidate: Iterable[Event], rules: Rules |
         recall=recall,
         f1=2 * matched / (len(made) + len(expected)) if expected else None,
         divergence=_divergence(expected, made, agree),
+        missing=tuple(map(_told, missing[:CALLS_TOLD])),
+        extra=tuple(map(_told, extra[:CALLS_TOLD])),
     )
+
+
+def _told(call: _Call) -> Called:
+    return Called(call.tool, dict(sorted(call.arguments)))
 
 
 def _calls(events: Iterable[Event], rules: Rules) -> list[_Call]:
@@ -152,24 +176,38 @@ def _divergence(expected: Sequence[_Call], made: Sequence[_Call], agree: _Agree)
     return None if len(expected) == len(made) else min(len(expected), len(made))
 
 
-def _matched(expected: Sequence[_Call], made: Sequence[_Call], agree: _Agree, *, transparent: bool) -> int:
-    """The most calls that can be paired. Equal ones are paired first, which costs no other pair: what
-    agrees with one of two equal calls agrees with the other."""
+def _paired(
+    expected: Sequence[_Call], made: Sequence[_Call], agree: _Agree, *, transparent: bool
+) -> tuple[int, list[_Call], list[_Call]]:
+    """The most calls that can be paired, and those of both sides that are left over.
+
+    Equal ones are paired first, which costs no other pair: what agrees with one of two equal calls agrees
+    with the other.
+    """
     wanted, given = Counter(expected), Counter(made)
     equal = (wanted & given).total()
+    missing, extra = [*(wanted - given).elements()], [*(given - wanted).elements()]
     if transparent:
-        return equal
-    return equal + _most_pairs([*(wanted - given).elements()], [*(given - wanted).elements()], agree)
+        return equal, missing, extra
+    partner = _most_pairs(missing, extra, agree)
+    found = frozenset(partner.values())
+    return (
+        equal + len(partner),
+        [call for index, call in enumerate(missing) if index not in found],
+        [call for index, call in enumerate(extra) if index not in partner],
+    )
 
 
-def _most_pairs(expected: Sequence[_Call], made: Sequence[_Call], agree: _Agree) -> int:
-    """Size of a largest matching, grown by one augmenting path at a time."""
+def _most_pairs(expected: Sequence[_Call], made: Sequence[_Call], agree: _Agree) -> dict[int, int]:
+    """A largest matching, of made calls to expected ones, grown by one augmenting path at a time."""
     choices = [[j for j, call in enumerate(made) if agree(wanted, call)] for wanted in expected]
     partner: dict[int, int] = {}
-    return sum(_augment(start, choices, partner) for start in range(len(expected)))
+    for start in range(len(expected)):
+        _augment(start, choices, partner)
+    return partner
 
 
-def _augment(start: int, choices: Sequence[Sequence[int]], partner: dict[int, int]) -> bool:
+def _augment(start: int, choices: Sequence[Sequence[int]], partner: dict[int, int]) -> None:
     """Finds a path from an expected call without a partner to a made one without, and turns its pairs."""
     reached_from: dict[int, int] = {}
     left_by: dict[int, int] = {}
@@ -182,10 +220,9 @@ def _augment(start: int, choices: Sequence[Sequence[int]], partner: dict[int, in
             reached_from[call] = wanted
             if call not in partner:
                 _turn(call, reached_from, left_by, partner)
-                return True
+                return
             left_by[partner[call]] = call
             waiting.append(partner[call])
-    return False
 
 
 def _turn(

@@ -58,3 +58,16 @@ def test_similar_missions_say_on_which_level(client: TestClient[Litestar]) -> No
     assert 0 < rows["long-2"]["distance"] < 0.3
     assert found["not_yet"] == 0
     assert client.get("/api/v1/missions/long-1/similar?level=tools").json()["rows"] == []
+
+
+def test_calls_are_held_against_a_reference_as_asked(client: TestClient[Litestar]) -> None:
+    path = "/api/v1/missions/a%2Fb/diff/longer"
+    assert "match" not in client.get(path).json()
+    found = client.get(path, params={"match": "superset"}).json()["match"]
+    assert (found["matches"], found["matched"], found["expected"], found["made"]) == (True, 5, 5, 7)
+    assert [one["tool"] for one in found["extra"]] == ["tool5", "tool6"]
+    assert client.get(path, params={"match": "exact"}).json()["match"]["matches"] is False
+    ignored = {"match": "exact", "arguments": "exact", "ignore_tool": "tool5,tool6"}
+    assert client.get(path, params=ignored).json()["match"]["matches"] is True
+    assert client.get(path, params={"match": "roughly"}).status_code == 400
+    assert client.get(path, params={"arguments": "roughly"}).status_code == 400

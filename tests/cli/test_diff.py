@@ -68,3 +68,30 @@ def test_a_daemon_answers_the_same(quartermaster: Run, start_daemon: Start):
     remote = [quartermaster(*words, *at).stdout for words in asked]
     assert remote == local
     assert all(local)
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("mode", ["exact", "in-order", "any-order", "subset", "superset"])
+def test_the_calls_of_one_mission_are_held_against_those_of_another(quartermaster: Run, mode: str):
+    same = quartermaster("diff", "one", "six", "--match", mode, "--arguments", "exact")
+    assert (same.returncode, same.stdout.splitlines()[0]) == (0, f"matches ({mode})")
+    assert "precision 1.00, recall 1.00, F1 1.00" in same.stdout
+
+
+@pytest.mark.usefixtures("recorded")
+def test_calls_that_are_missing_or_too_many_are_named_and_the_exit_code_tells(
+    quartermaster: Run, tmp_path: Path
+):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    mission(folder, "ten", [("ls -a", 0), ("git log", 0), ("make y", 0)])
+    assert quartermaster("ingest", folder).returncode == 0
+    shown = quartermaster("diff", "one", "ten", "--match", "in-order")
+    assert shown.returncode == 1
+    assert "does not match (in-order)" in shown.stdout
+    assert "2 of 3 expected and 3 made calls; precision 0.67, recall 0.67, F1 0.67" in shown.stdout
+    rows = json.loads(quartermaster("diff", "one", "ten", "--match", "exact", "--format", "json").stdout)
+    assert [one["tool"] for one in rows["match"]["missing"]] == ["make"]
+    assert [one["tool"] for one in rows["match"]["extra"]] == ["git"]
+    without = ("--ignore-tool", "make", "--ignore-tool", "git")
+    assert quartermaster("diff", "one", "ten", "--match", "exact", *without).returncode == 0
