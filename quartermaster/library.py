@@ -300,11 +300,10 @@ def _judge(baseline: Any, candidate: Any, settings: Settings, gate: Gate) -> Any
             for side, name in ((baseline, "baseline"), (candidate, "candidate"))
         )
         return judge(before, after, settings)
-    missions = [_missions(baseline, "baseline", settings), _missions(candidate, "candidate", settings)]
-    before, after = (
-        one._side(name, gate) for one, name in zip(missions, ("baseline", "candidate"), strict=True)
-    )
-    report, _ = Comparing(settings, gate, before, after).judge()
+    earlier = _missions(baseline, "baseline", settings)
+    later = _missions(candidate, "candidate", settings)
+    sides = earlier._side("baseline", gate), later._side("candidate", gate)
+    report, _ = Comparing(settings, gate, *sides).judge()
     return report
 
 
