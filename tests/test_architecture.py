@@ -36,7 +36,7 @@ LEVELS = (
         "telemetry",
         "worker",
     },
-    {"api", "web"},
+    {"api", "exports", "web"},
     {
         "__main__",
         "cli",

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "diff": "Show two missions step by step: what changed, and what each difference cost.",
     "similar": "Find missions of the same shape, and how they ended.",
     "journal": "List journal entries, newest first; verify that they are those that came.",
+    "export": "Write missions for other programs: NDJSON, CSV, Parquet, OTLP, XES.",
     "eval": "Replay missions, compare them, and read the results.",
     "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
     "plan": "Say what changes a suite can see, and how many runs a change needs to be seen.",
