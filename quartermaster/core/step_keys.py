@@ -28,22 +28,23 @@ VOLATILE: Final[Patterns] = (
 """Times, UUIDs, request ids, temporary paths, addresses, seconds since 1970 and long hexadecimal ids."""
 
 _HINTS: Final = {
-    VOLATILE[0]: re.compile(r"[0-9]{4}-[0-9]"),
-    VOLATILE[1]: re.compile(r"[0-9a-fA-F]{8}-"),
-    VOLATILE[2]: re.compile(r"_[0-9A-Za-z]{6}"),
-    VOLATILE[3]: re.compile(r"/(?:tmp|var)/"),
-    VOLATILE[4]: re.compile(r"0x"),
-    VOLATILE[5]: re.compile(r"1[4-9]\d{8}"),
-    VOLATILE[6]: re.compile(r"[0-9a-f]{16}"),
+    VOLATILE[0]: ("-", re.compile(r"[0-9]{4}-[0-9]")),
+    VOLATILE[1]: ("-", re.compile(r"[0-9a-fA-F]{8}-")),
+    VOLATILE[2]: ("_", re.compile(r"_[0-9A-Za-z]{6}")),
+    VOLATILE[3]: ("/", re.compile(r"/(?:tmp|var)/")),
+    VOLATILE[4]: ("0x", re.compile(r"0x")),
+    VOLATILE[5]: ("1", re.compile(r"1[4-9]\d{8}")),
+    VOLATILE[6]: ("", re.compile(r"[0-9a-f]{16}")),
 }
-"""What stands in every text that a pattern finds something in, and is looked for many times faster."""
+"""What stands in every text that a pattern finds something in, and is looked for many times faster: a few
+letters, and then a simpler pattern."""
 
 _SHORTEST_VOLATILE: Final = 6
 """No usual pattern finds anything in a text shorter than `/tmp/x`."""
 
 _HOLE: Final = "<volatile>"
-_ANYTHING: Final = re.compile("")
-_DURATION_HINT: Final = re.compile(r"\d\s?(?:ms|s|milli)")
+_ANYTHING: Final = ("", re.compile(""))
+_DURATION_HINT: Final = re.compile(r"\d\s?[ms]")
 _DURATION: Final = re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|s|sec|seconds|milliseconds)\b")
 _SPOKEN: Final = frozenset({EventKind.USER_MESSAGE, EventKind.AGENT_MESSAGE, EventKind.DELEGATION})
 _OUTPUT_LIMIT: Final = 2_048
@@ -91,10 +92,13 @@ class StepKeys:
 
     def __init__(self, volatile: Patterns = VOLATILE) -> None:
         self._volatile = [
-            (_HINTS.get(pattern, _ANYTHING).search, re.compile(pattern).sub) for pattern in volatile
+            (letters, hint.search, re.compile(pattern).sub)
+            for pattern in volatile
+            for letters, hint in (_HINTS.get(pattern, _ANYTHING),)
         ]
         self._usual = volatile == VOLATILE
         self._masked: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
         self._digests: dict[str, int] = {}
 
     def steps(self, events: Iterable[Event]) -> list[int]:
@@ -115,9 +119,10 @@ class StepKeys:
         """Status, class of error and the beginning of what was answered."""
         failed = event.succeeded is False
         words = (event.output or event.error or "")[:_OUTPUT_LIMIT]
-        if _DURATION_HINT.search(words):
-            words = _DURATION.sub(_HOLE, words)
-        answered = self.mask(words)
+        answered = self._answers.get(words)
+        if answered is None:
+            plain = _DURATION.sub(_HOLE, words) if _DURATION_HINT.search(words) else words
+            answered = self._answers[words] = self.mask(plain)
         kind = error_class(event.error or event.output) if failed else ""
         return self._digest(f"outcome\0{event.succeeded}\0{event.refused}\0{kind}\0{answered}")
 
@@ -130,8 +135,8 @@ class StepKeys:
         if masked is None:
             masked = " ".join(text.split())
             if len(masked) >= _SHORTEST_VOLATILE or not self._usual:
-                for holds, mask in self._volatile:
-                    if holds(masked):
+                for letters, holds, mask in self._volatile:
+                    if letters in masked and holds(masked):
                         masked = mask(_HOLE, masked)
             self._masked[text] = masked
         return masked

@@ -213,7 +213,7 @@ FOLDERS = ("claude_code", "codex_cli", "codex_exec_text", "copilot_cli", "gemini
 
 @needs_traces
 def test_claims_of_real_agents_are_found_and_never_wrongly_contradicted():
-    """The 70 that were found were read one by one: 68 cite the right step, two numbers another that has them."""
+    """The 70 found were read one by one: 68 cite the right step, two numbers another one that has them."""
     found = [
         one for folder in FOLDERS for _, mission in transcripts_below(folder) for one in claims_of(mission)
     ]
