@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Run, Start
 
 
 def mission(folder: Path, name: str, commands: list[tuple[str, int]], cost: float = 0.01) -> None:
@@ -21,7 +20,7 @@ def mission(folder: Path, name: str, commands: list[tuple[str, int]], cost: floa
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, quartermaster: Run) -> None:
+def recorded(tmp_path: Path, quartermaster) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     mission(folder, "one", [("ls -a", 0), ("make x", 0), ("make y", 0)])
@@ -31,7 +30,7 @@ def recorded(tmp_path: Path, quartermaster: Run) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_diff_says_what_changed_where_and_what_it_cost(quartermaster: Run):
+def test_a_diff_says_what_changed_where_and_what_it_cost(quartermaster):
     shown = quartermaster("diff", "one", "two")
     assert shown.returncode == 0, shown.stderr
     assert "one tool result turned into a failure" in shown.stdout
@@ -41,14 +40,14 @@ def test_a_diff_says_what_changed_where_and_what_it_cost(quartermaster: Run):
 
 
 @pytest.mark.usefixtures("recorded")
-def test_of_two_equal_missions_nothing_is_said(quartermaster: Run):
+def test_of_two_equal_missions_nothing_is_said(quartermaster):
     shown = quartermaster("diff", "one", "six")
     assert shown.stdout.splitlines()[0] == "the same recording, step by step"
     assert "BASELINE" not in shown.stdout
 
 
 @pytest.mark.usefixtures("recorded")
-def test_similar_missions_come_with_how_they_ended(quartermaster: Run):
+def test_similar_missions_come_with_how_they_ended(quartermaster):
     found = json.loads(quartermaster("similar", "one", "--format", "json").stdout)
     assert [(row["mission_id"], row["level"]) for row in found["rows"]] == [
         ("six", "outcomes"), ("two", "arguments"),
@@ -60,7 +59,7 @@ def test_similar_missions_come_with_how_they_ended(quartermaster: Run):
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_daemon_answers_the_same(quartermaster: Run, start_daemon: Start):
+def test_a_daemon_answers_the_same(quartermaster, start_daemon):
     asked = (("diff", "one", "two"), ("similar", "one"))
     local = [quartermaster(*words, "--format", "json").stdout for words in asked]
     daemon = start_daemon()
@@ -72,16 +71,14 @@ def test_a_daemon_answers_the_same(quartermaster: Run, start_daemon: Start):
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("mode", ["exact", "in-order", "any-order", "subset", "superset"])
-def test_the_calls_of_one_mission_are_held_against_those_of_another(quartermaster: Run, mode: str):
+def test_the_calls_of_one_mission_are_held_against_those_of_another(quartermaster, mode: str):
     same = quartermaster("diff", "one", "six", "--match", mode, "--arguments", "exact")
     assert (same.returncode, same.stdout.splitlines()[0]) == (0, f"matches ({mode})")
     assert "precision 1.00, recall 1.00, F1 1.00" in same.stdout
 
 
 @pytest.mark.usefixtures("recorded")
-def test_calls_that_are_missing_or_too_many_are_named_and_the_exit_code_tells(
-    quartermaster: Run, tmp_path: Path
-):
+def test_calls_that_are_missing_or_too_many_are_named_and_the_exit_code_tells(quartermaster, tmp_path: Path):
     folder = tmp_path / "more"
     folder.mkdir()
     mission(folder, "ten", [("ls -a", 0), ("git log", 0), ("make y", 0)])

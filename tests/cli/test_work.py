@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from quartermaster.core.tokens import new_token
+
 BASELINE = "demo-login-fix-baseline"
 CANDIDATE = "demo-login-fix-candidate"
 
@@ -200,8 +202,10 @@ def test_evaluations_at_once_without_a_daemon_all_end(quartermaster, samples: Pa
 def test_not_being_allowed_ends_with_4(quartermaster, start_daemon):
     daemon = start_daemon()
     assert quartermaster("missions", "--url", daemon.url).returncode == 4
-    done = quartermaster("missions", "--url", daemon.url, "--token", "qm_wrong")
-    assert done.returncode == 4
+    unknown, _, _ = new_token(b"a token that nobody was given, ever")
+    assert quartermaster("missions", "--url", daemon.url, "--token", unknown).returncode == 4
+    mistyped = quartermaster("missions", "--url", daemon.url, "--token", "qm_wrong")
+    assert mistyped.returncode == 2, "nothing is sent that cannot be a token"
     quartermaster("member", "add", "ann", "--role", "viewer")
     token = quartermaster("token", "create", "--user", "ann").stdout.strip()
     assert quartermaster("missions", "--url", daemon.url, "--token", token).returncode == 0
