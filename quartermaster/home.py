@@ -178,11 +178,13 @@ def _start_first(connection: Connection, home: Home) -> str | None:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """A new file that its owner alone may read, on disk when this returns."""
+    """A new file that its owner alone may read, there as a whole and on disk when this returns."""
+    unfinished = path.with_name(path.name + ".new")
     with suppress(FileNotFoundError):
-        path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        unfinished.unlink()
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    unfinished.replace(path)

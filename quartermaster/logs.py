@@ -22,7 +22,7 @@ def configure(log_format: str, *, level: int = logging.INFO) -> None:
             *(_for_people() if for_people else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Patient(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Patient())),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -52,19 +52,17 @@ def _for_machines() -> list[Any]:
 
 
 class _Patient(io.TextIOBase):
-    """Where lines go; one that cannot be written, on a full disk or a closed pipe, is lost without a word."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    """Standard error as it is when a line comes; one that cannot be written, on a full disk, to a closed
+    pipe or file, is lost without a word."""
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._file.write(text)
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
-            self._file.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class _ToStructlog(logging.Handler):
