@@ -93,26 +93,19 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         await tasks.start(keep_running, "examiner", examiner.run, health)
         rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
         await tasks.start(keep_running, "retention", rounds, health)
-        host, port = ("localhost", 80) if is_unix(listener) else listener.getsockname()[:2]
         _warn_of_unknown_names(listener, settings)
-        proxies = Proxies(settings.http_trusted_proxies)
-        services = Services(
+        services = _services(
+            settings,
+            listener,
             database=database,
             supervisor=supervisor,
             ingester=ingester,
-            now=time.time_ns,
             ready=health.reasons,
             parts=health.parts,
             stopping=stop,
-            host=host,
-            port=port,
             prices=prices,
-            allowed_hosts=settings.http_allowed_hosts,
-            proxies=proxies,
-            body_limit_bytes=settings.http_body_limit_bytes,
-            masker=masker_of(settings),
         )
-        server = Server(make_application(services), tls=tls, is_proxy=proxies.trusts)
+        server = Server(make_application(services), tls=tls, is_proxy=services.proxies.trusts)
         await stack.enter_async_context(_http(tasks, server, listener))
         stack.enter_context(_announced(home, url))
         if opened.token is not None and not is_unix(listener):
@@ -223,6 +216,21 @@ def _after_fault(home: Home) -> StorageError:
     return StorageError(
         "the disk failed under the database, which is whole as far as it can be read;"
         " look after the disk, then start again"
+    )
+
+
+def _services(settings: Settings, listener: socket.socket, **running: Any) -> Services:
+    """What the API works with: what is running, and what the settings say of requests."""
+    host, port = ("localhost", 80) if is_unix(listener) else listener.getsockname()[:2]
+    return Services(
+        now=time.time_ns,
+        host=host,
+        port=port,
+        allowed_hosts=settings.http_allowed_hosts,
+        proxies=Proxies(settings.http_trusted_proxies),
+        body_limit_bytes=settings.http_body_limit_bytes,
+        masker=masker_of(settings),
+        **running,
     )
 
 

@@ -1,7 +1,7 @@
 """Zip archives in memory, read member by member; nothing is taken out that claims too much.
 
-An archive whose directory is missing, because its writer was killed, is read by the headers that stand
-before each member.
+An archive whose directory is missing, because its writer was killed, or damaged is read by the headers
+that stand before each member.
 """
 
 import struct
@@ -44,7 +44,8 @@ class Member(NamedTuple):
 class Archive:
     """The members of an archive by name; of two of one name the later one counts.
 
-    `complete` is False where the archive has no directory, so that members may be missing.
+    `complete` is False where the archive has no directory, or a damaged one, so that members may be
+    missing.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -96,11 +97,11 @@ def member_names(head: bytes) -> Iterator[str]:
 
 
 def _directory(data: bytes) -> list[Member] | None:
-    """The members that the directory at the end names; None where there is no directory."""
+    """The members that the directory at the end names; None where there is none, or a damaged one."""
     end = data.rfind(b"PK\x05\x06", max(len(data) - _END.size - _LONGEST_COMMENT, 0))
     if end < 0 or end + _END.size > len(data):
         return None
-    *_, begin, _ = _END.unpack_from(data, end)
+    *_, count, _, begin, _ = _END.unpack_from(data, end)
     members: list[Member] = []
     position = begin
     while position + _CENTRAL.size <= end and data.startswith(b"PK\x01\x02", position):
@@ -111,7 +112,7 @@ def _directory(data: bytes) -> list[Member] | None:
         text = _name(data[name : name + name_length])
         members.append(Member(text, method, flags, checksum, packed, size, start))
         position = name + name_length + extra_length + comment_length
-    return members if members else None
+    return members if members and len(members) == count else None
 
 
 def _headers(data: bytes) -> Iterator[Member]:

@@ -32,7 +32,7 @@ def look(path: Path, seed: int) -> tuple[Rate, dict[str, Rate]]:
     """Of the missions of one recording with calls enough to change some: untouched and changed."""
     quiet = Rate(0, 0)
     named = {make.__name__.replace("_", " "): Rate(0, 0) for make in SEEDS}
-    for raws in _missions(path.read_bytes()):
+    for raws in missions_of(path.read_bytes()):
         mission = transcript_of(raws)
         if not any(event.kind is EventKind.TOOL_CALL for event in mission.events):
             continue
@@ -42,11 +42,12 @@ def look(path: Path, seed: int) -> tuple[Rate, dict[str, Rate]]:
             seeded = make(raws, seed)
             if seeded is not None:
                 kind = make.__name__.replace("_", " ")
-                named[kind] = together((named[kind], Rate(int(_is_right(seeded)), 1)))
+                named[kind] = together((named[kind], Rate(int(is_right(seeded)), 1)))
     return quiet, named
 
 
-def _missions(data: bytes) -> list[list[bytes]]:
+def missions_of(data: bytes) -> list[list[bytes]]:
+    """The native entries of every mission in a recording; nothing for what is no recording."""
     missions: dict[str, dict[str, bytes]] = {}
     for raw in _raws(data):
         entry = read_entry(raw)
@@ -65,7 +66,7 @@ def _raws(data: bytes) -> list[bytes]:
     return [one.raw for one in [*told, *reader.finish()] if isinstance(one, Record)]
 
 
-def _is_right(seeded: Seeded) -> bool:
+def is_right(seeded: Seeded) -> bool:
     """Called what it is, and nothing else, with both the first divergence and its first step in place."""
     baseline, candidate = transcript_of(seeded.baseline), transcript_of(seeded.candidate)
     alignment = align(baseline.events, candidate.events)

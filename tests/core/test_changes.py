@@ -1,22 +1,19 @@
 """What a pair shows, in words; and seeded changes of real recordings, each to be called what it is."""
 
-import json
 from collections import Counter
 from decimal import Decimal
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 from recorded import TRACES, needs_traces
 from transcripts import asked, call, model, said, status, told
 
-from quartermaster.adapters import Record, recognise
-from quartermaster.core.alignment import align
 from quartermaster.core.changes import changes_of, refuses
 from quartermaster.core.pricing import OwnPrice, OwnPrices, PriceBook
-from quartermaster.core.seeded_changes import FAILURES, SEEDS, Seeded, dearer_model
+from quartermaster.core.seeded_changes import FAILURES, SEEDS, dearer_model
 from quartermaster.core.transcript import Event, EventKind, transcript_of
+from quartermaster.selftest.changes import is_right, missions_of
 
 FORMATS = (
     "agentrx", "claude_code", "codex_cli", "openhands", "swe_agent", "tau2_bench", "tau_bench", "trae_agent",
@@ -150,7 +147,7 @@ def test_seeded_changes_of_real_recordings_are_called_what_they_are(capsys: pyte
                 seeded = seed(raws, recordings)
                 if seeded is not None:
                     made[seed.__name__] += 1
-                    right[seed.__name__] += _is_right(seeded)
+                    right[seed.__name__] += is_right(seeded)
     with capsys.disabled():
         print()
         print(*(f"{name:20} {right[name]} of {count}" for name, count in made.items()), sep="\n")
@@ -178,39 +175,7 @@ def _recordings(folder: str) -> Any:
     """Native entries of missions with calls enough to change some."""
     for path in sorted((TRACES / folder).rglob("*")):
         if path.is_file() and path.name != "SOURCE.md":
-            for raws in _missions(path):
+            for raws in missions_of(path.read_bytes()):
                 calls = [event for event in transcript_of(raws).events if event.kind is EventKind.TOOL_CALL]
                 if sum(event.succeeded is True for event in calls) >= FAILURES:
                     yield raws
-
-
-def _missions(path: Path) -> list[list[bytes]]:
-    missions: dict[str, dict[str, bytes]] = {}
-    for raw in _raws(path.read_bytes()):
-        entry = json.loads(raw)
-        missions.setdefault(entry["mission_id"], {})[entry["id"]] = raw
-    return [list(entries.values()) for entries in missions.values()]
-
-
-def _raws(data: bytes) -> list[bytes]:
-    adapter = recognise(data[:262_144], whole=len(data) <= 262_144)
-    if adapter is None:
-        return []
-    if not adapter.line_based:
-        return [one.raw for one in adapter.read_document(data) if isinstance(one, Record)]
-    reader = adapter.line_reader()
-    told = [one for line in data.split(b"\n") for one in reader.read_line(line, 0)]
-    return [one.raw for one in [*told, *reader.finish()] if isinstance(one, Record)]
-
-
-def _is_right(seeded: Seeded) -> bool:
-    baseline, candidate = transcript_of(seeded.baseline), transcript_of(seeded.candidate)
-    alignment = align(baseline.events, candidate.events)
-    changes = changes_of(baseline, candidate, alignment)
-    if [change.kind for change in changes] != [seeded.kind] or alignment.first_divergence is None:
-        return False
-    dropped = seeded.kind == "tool dropped"
-    places = {alignment.first_divergence, changes[0].first}
-    positions = {place.baseline if dropped else place.candidate for place in places}
-    events = [(baseline if dropped else candidate).events[position] for position in positions]
-    return all(seeded.parts_at in (event.entry_id, event.ended_id) for event in events)

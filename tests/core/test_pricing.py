@@ -238,7 +238,9 @@ assert "genai_prices" not in sys.modules
 assess([Step(0, MODEL_CALL, "gpt-4o", True, input_tokens=1, output_tokens=1)], PlainTexts())
 assert "genai_prices" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pricing_never_asks_the_network():
@@ -254,4 +256,6 @@ assert threading.active_count() == 1 and not update_prices._shared_updater.ref_c
 connections = [event for event in asked if event != "socket.__new__"]
 assert not connections, connections
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -207,8 +207,9 @@ def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
 
 
 def test_a_daemon_that_restarts_is_found_again_without_a_reload(daemon: Daemon, open_page: Open) -> None:
+    before = queue(daemon, "replay", {"mission_id": "baker-1"})
     page = open_page(VIEWS["runs"])
-    expect(page.locator("tbody tr").first).to_be_visible()
+    expect(page.locator(f'tr[data-run="{before}"]')).to_contain_text("completed", timeout=20_000)
     daemon.kill()
     expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible(timeout=15_000)
     again = Daemon.start(daemon.home, "--port", str(urlsplit(daemon.url).port))
