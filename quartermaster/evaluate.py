@@ -15,7 +15,7 @@ from quartermaster.core.assessment import Assessment, Assessor, Row
 from quartermaster.core.capsule import Capsule, Head
 from quartermaster.core.catalogue import PACKAGE
 from quartermaster.core.comparison import Divergence, Profile, compare, first_divergence
-from quartermaster.core.difference import Difference, difference
+from quartermaster.core.difference import Compared, Difference
 from quartermaster.core.metrics import Metric
 from quartermaster.core.noise import RISING, History, grade_breaches
 from quartermaster.core.pricing import OwnPrices, PriceBook
@@ -225,7 +225,7 @@ def difference_of(
         read_transcript(connection, mission, price=PriceBook(prices), check=check)
         for connection, mission in sides
     )
-    return difference(before, after, limit=lines, most_blocks=0)
+    return Compared(before, after).window(limit=lines, most_blocks=0)
 
 
 def compare_trials(

@@ -14,7 +14,7 @@ from quartermaster.api.documentation import TEXT, described, integer, one_of, op
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import bad_request, not_found
 from quartermaster.core.assessment import LEVELS
-from quartermaster.core.difference import Difference, difference
+from quartermaster.core.difference import Compared, Difference
 from quartermaster.core.matching import ARGUMENTS, MATCH_MODES, Rules
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.transcript import EventKind, Transcript
@@ -67,21 +67,22 @@ async def show_difference(request: Call, mission_id: FromPath[str], other: FromP
     rules = _rules(query)
     workspace, prices = request.auth.workspace, PriceBook(services_of(request).prices)
     wanted = [name.replace(ENCODED_SLASH, "/") for name in (mission_id, other)]
-    check = _until(_SECONDS)
+    check, recent = _until(_SECONDS), services_of(request).recent_pairs
 
     def look_up(connection: Connection) -> Difference | None:
-        found = [missions.find_mission(connection, workspace, name) for name in wanted]
-        baseline, candidate = (
-            None if one is None else read_transcript(connection, one, price=prices, check=check)
-            for one in (found if all(found) else (None, None))
-        )
+        baseline, candidate = (missions.find_mission(connection, workspace, name) for name in wanted)
         if baseline is None or candidate is None:
             return None
+        pair = recent.find(baseline, candidate)
+        if pair is None:
+            told = [
+                read_transcript(connection, one, price=prices, check=check) for one in (baseline, candidate)
+            ]
+            pair = Compared(*told, whole_limit=_WHOLE_STEPS)
+            recent.keep(baseline, candidate, pair)
         if rules is not None and rules.arguments in ("subset", "superset"):
-            _refuse_long(baseline, candidate)
-        return difference(
-            baseline, candidate, start=start, limit=limit, whole_limit=_WHOLE_STEPS, rules=rules
-        )
+            _refuse_long(*pair.both)
+        return pair.window(start=start, limit=limit, rules=rules)
 
     shown = await services_of(request).database.read(look_up, seconds=_SECONDS)
     if shown is None:

@@ -7,10 +7,12 @@ import anyio
 import msgspec
 
 from quartermaster.api.proxies import Proxies
+from quartermaster.api.recent_pairs import RecentPairs
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.secrets import Masker
 
 if TYPE_CHECKING:
+    from quartermaster.backups import Backups
     from quartermaster.inbox import Ingester
     from quartermaster.jobs import Supervisor
     from quartermaster.store.database import Database
@@ -40,3 +42,5 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     body_limit_bytes: int = 16 * 1024 * 1024
     parts: Callable[[], dict[str, str]] = dict
     heartbeat_seconds: float = 15.0
+    backups: "Backups | None" = None
+    recent_pairs: RecentPairs = msgspec.field(default_factory=RecentPairs)

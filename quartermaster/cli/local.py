@@ -19,7 +19,7 @@ from quartermaster.cli.target import Row
 from quartermaster.cli.waiting import progress, wait_for_run
 from quartermaster.config import Settings, masker_of, own_prices, profile_of
 from quartermaster.core.comparison import Profile
-from quartermaster.core.difference import Difference, difference
+from quartermaster.core.difference import Compared, Difference
 from quartermaster.core.journal import parse_instant
 from quartermaster.core.matching import MATCH_MODES, Rules
 from quartermaster.core.pricing import PriceBook
@@ -134,8 +134,8 @@ class Local:
                 read_transcript(connection, self._found(connection, mission_id), price=price)
                 for mission_id in (baseline_id, candidate_id)
             )
-            return difference(
-                baseline, candidate, start=window["from"], limit=window["limit"], rules=_match_rules(window)
+            return Compared(baseline, candidate).window(
+                start=window["from"], limit=window["limit"], rules=_match_rules(window)
             )
 
         return _plain(self._read(find))

@@ -84,42 +84,51 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     match: Match | None = None
 
 
-def difference(
-    baseline: Transcript,
-    candidate: Transcript,
-    *,
-    start: int = 0,
-    limit: int = 200,
-    most_blocks: int = 1_000,
-    whole_limit: int = WHOLE_LIMIT,
-    rules: Rules | None = None,
-) -> Difference:
-    """What a pair shows, with a window of its lines: `limit` of them from `start` on."""
-    alignment = align(baseline.events, candidate.events, whole_limit=whole_limit)
-    attributions = attribute(baseline, candidate, alignment)
-    cost = next(one for one in attributions if one.quantity == "cost")
-    places = list(_places(alignment))
-    flipped = {(flip.baseline, flip.candidate) for flip in alignment.flips}
-    window = places[start : start + limit]
-    return Difference(
-        baseline=baseline.mission_id,
-        candidate=candidate.mission_id,
-        changes=changes_of(baseline, candidate, alignment),
-        similarity=alignment.similarity,
-        profile_distance=distance(profile_of(baseline.events), profile_of(candidate.events)),
-        unaligned=alignment.unaligned,
-        first_divergence=alignment.first_divergence,
-        method=alignment.method,
-        attributions=tuple(msgspec.structs.replace(one, blocks=()) for one in attributions),
-        blocks=tuple(_blocks(alignment, cost))[:most_blocks],
-        lines=tuple(
-            _line(alignment, block, baseline, candidate, pair, flipped=pair in flipped)
-            for block, pair in window
-        ),
-        of_lines=len(places),
-        next_from=start + limit if start + limit < len(places) else None,
-        match=None if rules is None else match(baseline.events, candidate.events, rules),
-    )
+class Compared:
+    """Two missions that were aligned once; windows of their lines are then cheap.
+
+    `steps` are those of both sides.
+    """
+
+    def __init__(
+        self, baseline: Transcript, candidate: Transcript, *, whole_limit: int = WHOLE_LIMIT
+    ) -> None:
+        self.both = baseline, candidate
+        self.steps = len(baseline.events) + len(candidate.events)
+        self._alignment = alignment = align(baseline.events, candidate.events, whole_limit=whole_limit)
+        attributions = attribute(baseline, candidate, alignment)
+        cost = next(one for one in attributions if one.quantity == "cost")
+        self._attributions = tuple(msgspec.structs.replace(one, blocks=()) for one in attributions)
+        self._blocks = tuple(_blocks(alignment, cost))
+        self._changes = changes_of(baseline, candidate, alignment)
+        self._profile_distance = distance(profile_of(baseline.events), profile_of(candidate.events))
+        self._places = tuple(_places(alignment))
+        self._flipped = {(flip.baseline, flip.candidate) for flip in alignment.flips}
+
+    def window(
+        self, *, start: int = 0, limit: int = 200, most_blocks: int = 1_000, rules: Rules | None = None
+    ) -> Difference:
+        """What the pair shows, with `limit` of its lines from `start` on."""
+        (baseline, candidate), alignment = self.both, self._alignment
+        return Difference(
+            baseline=baseline.mission_id,
+            candidate=candidate.mission_id,
+            changes=self._changes,
+            similarity=alignment.similarity,
+            profile_distance=self._profile_distance,
+            unaligned=alignment.unaligned,
+            first_divergence=alignment.first_divergence,
+            method=alignment.method,
+            attributions=self._attributions,
+            blocks=self._blocks[:most_blocks],
+            lines=tuple(
+                _line(alignment, block, baseline, candidate, pair, flipped=pair in self._flipped)
+                for block, pair in self._places[start : start + limit]
+            ),
+            of_lines=len(self._places),
+            next_from=start + limit if start + limit < len(self._places) else None,
+            match=None if rules is None else match(baseline.events, candidate.events, rules),
+        )
 
 
 _Pair = tuple[int | None, int | None]

@@ -10,6 +10,11 @@ from api_world import World
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from quartermaster.api.recent_pairs import RecentPairs
+from quartermaster.core.difference import Compared
+from quartermaster.core.transcript import Teller
+from quartermaster.store.missions import Mission
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient[Litestar]]:
@@ -71,3 +76,39 @@ def test_calls_are_held_against_a_reference_as_asked(client: TestClient[Litestar
     assert client.get(path, params=ignored).json()["match"]["matches"] is True
     assert client.get(path, params={"match": "roughly"}).status_code == 400
     assert client.get(path, params={"arguments": "roughly"}).status_code == 400
+
+
+def test_a_pair_whose_mission_grew_is_aligned_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ingest(world.crew, "pair.ndjson", b"".join(lines("grows", 4, 0) + lines("other", 4, 0)))
+    with world.client() as client:
+        path = "/api/v1/missions/other/diff/grows"
+        assert client.get(path).json()["of_lines"] == 4
+        world.ingest(world.crew, "more.ndjson", b"".join(lines("grows", 6, 0)[4:]))
+        assert client.get(path).json()["of_lines"] == 6
+    world.database.close()
+
+
+def test_only_the_last_pairs_are_kept_and_none_that_is_too_long() -> None:
+    recent, pairs = RecentPairs(), [pair(number, 9_000) for number in range(3)]
+    for kept in pairs:
+        recent.keep(*kept)
+    assert [recent.find(*kept[:2]) is kept[2] for kept in pairs] == [False, True, True]
+    recent.keep(*pair(9, 30_000))
+    assert recent.find(*pairs[2][:2]) is pairs[2][2]
+
+
+def pair(key: int, calls: int) -> tuple[Mission, Mission, Compared]:
+    """A mission beside itself."""
+    same = msgspec.convert(
+        {field.name: None for field in msgspec.structs.fields(Mission)}
+        | dict.fromkeys(("key", "entries", "model_calls", "calls_with_tokens", "calls_with_cost"), key)
+        | {"mission_id": "m", "known_cost": 0, "revision": 1, "created_at": 0, "changed_at": 0},
+        Mission,
+    )
+    told = Teller(None)
+    for number in range(calls):
+        entry = {"id": str(number), "mission_id": "m", "ts": "2026-01-01T00:00:00Z"}
+        told.add(msgspec.json.encode(entry | {"entry_type": "exec.command", "payload": {"command": "ls"}}))
+    transcript = told.transcript("m", outcome=None, timed=True)
+    return same, same, Compared(transcript, transcript)

@@ -16,7 +16,7 @@ from junitparser import Failure, JUnitXml, Skipped
 from quartermaster.core import trajectory as t
 from quartermaster.core.assessment import PlainTexts, assess
 from quartermaster.core.comparison import compare
-from quartermaster.core.difference import difference
+from quartermaster.core.difference import Compared
 from quartermaster.core.noise import grade_breaches
 from quartermaster.core.report import (
     comparison_report,
@@ -76,7 +76,7 @@ def aligned(tool="ls", lines=500):
         *(call("look", output=f"{n}", at=str(n)) for n in range(10, 19)),
         call("look", output="19", at=tool),
     )
-    return difference(before, after, limit=lines)
+    return Compared(before, after).window(limit=lines)
 
 
 def sets(name="t", failing=8):
