@@ -44,6 +44,7 @@ def keep(connection: Connection, examined: Iterable[Examined]) -> None:
     compress = zstandard.ZstdCompressor().compress
     for one in examined:
         found = one.examination
+        is_news = found.unexamined is None and not _is_examined(connection, one)
         severities = found.by_severity
         counted = (None, None, None) if severities is None else severities.values()
         kept = connection.execute(
@@ -61,6 +62,14 @@ def keep(connection: Connection, examined: Iterable[Examined]) -> None:
             "insert into failure_mode (mission, name) values (?, ?)",
             [(one.mission, name) for name in _names(one)],
         )
+        if is_news:
+            connection.execute("insert or replace into examined (mission) values (?)", (one.mission,))
+
+
+def _is_examined(connection: Connection, one: Examined) -> bool:
+    """Whether the mission was examined at this revision before, by whatever rules: new rules are no news."""
+    query = "select 1 from examination where mission = ? and revision = ? and high is not null"
+    return connection.execute(query, (one.mission, one.revision)).fetchone() is not None
 
 
 def _names(one: Examined) -> list[str]:

@@ -244,6 +244,12 @@ create table failure_mode (
 ) strict, without rowid;
 create index failure_mode_by_mission on failure_mode (mission);
 
+-- Missions in the order in which they were last examined as they had become, for who waits for findings.
+create table examined (
+    id integer primary key autoincrement,
+    mission integer not null unique references examination on delete cascade
+) strict;
+
 -- How long a workspace keeps its missions; null: as the settings say, 0: without limit.
 create table retention (
     workspace integer primary key references workspace,
@@ -405,6 +411,48 @@ create table eval_event (
     at integer not null
 ) strict;
 create index eval_event_by_workspace on eval_event (workspace, id);
+
+-- Who wants to be told of what: of core.alerts. `cursor` is what was looked at last: an eval_event, a row
+-- of examined, or the latest change of a mission.
+create table alert_rule (
+    id integer primary key autoincrement,
+    rule_id text not null unique,
+    workspace integer not null references workspace,
+    name text not null,
+    trigger text not null,              -- JSON
+    destination text not null,          -- JSON
+    secret text,                        -- what signs its messages; null: a command, or a rule that is removed
+    cursor integer not null,
+    created_at integer not null,
+    created_by text not null,
+    removed_at integer
+) strict;
+create index alert_rule_by_workspace on alert_rule (workspace);
+
+-- The last change of each series that a rule has told of, or that stood before it was made.
+create table alert_series (
+    rule integer not null references alert_rule,
+    series text not null,
+    at text not null,
+    primary key (rule, series)
+) strict, without rowid;
+
+create table alert_delivery (
+    id integer primary key autoincrement,
+    delivery_id text not null unique,   -- the same over all attempts
+    rule integer not null references alert_rule,
+    event text not null,                -- what happened, for the rule: told once
+    payload blob not null,              -- JSON, as it is sent
+    state text not null,                -- of store.alerts.STATES
+    attempts integer not null default 0,
+    due_at integer not null,
+    created_at integer not null,
+    ended_at integer,
+    said text,                          -- how the last attempt ended
+    unique (rule, event)
+) strict;
+create index alert_delivery_due on alert_delivery (due_at) where state = 'waiting';
+create index alert_delivery_by_time on alert_delivery (rule, created_at);
 
 create table idempotency (
     workspace integer not null,
