@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_missions: int
     retention_bytes: int
     retention_interval_seconds: float
+    backup_interval_seconds: float
+    backup_keep: int
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -298,6 +300,13 @@ SETTINGS: Final = (
         _number(least=1, most=7 * 86_400),
         "time between two rounds of retention",
     ),
+    Setting(
+        "backup.interval_seconds",
+        7 * 86_400.0,
+        _number(least=0, most=366 * 86_400),
+        "time between two backups that the daemon makes and verifies by itself; 0: none",
+    ),
+    Setting("backup.keep", 2, _integer(1, 1000), "how many of those are kept, the newest ones"),
 )
 
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

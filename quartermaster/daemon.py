@@ -24,6 +24,7 @@ from quartermaster import __version__, logs
 from quartermaster.api.application import make_application
 from quartermaster.api.proxies import Proxies
 from quartermaster.api.services import Services
+from quartermaster.backups import Backups, began_at
 from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import QuartermasterError, StorageBusy, StorageError
@@ -93,6 +94,10 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         await tasks.start(keep_running, "examiner", examiner.run, health)
         rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
         await tasks.start(keep_running, "retention", rounds, health)
+        backups = _backups(database, home, settings)
+        if backups is not None:
+            health.last_backup = backups.state
+            await tasks.start(keep_running, "backup", backups.run, health)
         _warn_of_unknown_names(listener, settings)
         services = _services(
             settings,
@@ -102,6 +107,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             ingester=ingester,
             ready=health.reasons,
             parts=health.parts,
+            backups=backups,
             stopping=stop,
             prices=prices,
         )
@@ -245,6 +251,18 @@ def _supervisor(database: Database, settings: Settings, prices: OwnPrices) -> Su
     )
 
 
+def _backups(database: Database, home: Home, settings: Settings) -> Backups | None:
+    if not settings.backup_interval_seconds:
+        return None
+    return Backups(
+        home,
+        database.space,
+        database.read_blocking(began_at),
+        interval_seconds=settings.backup_interval_seconds,
+        keep=settings.backup_keep,
+    )
+
+
 def _ingester(database: Database, home: Home, settings: Settings) -> Ingester:
     return Ingester(
         database,
@@ -266,6 +284,8 @@ class Health:
         self._down: set[str] = set()
         self._failures: dict[str, deque[float]] = {}
         self.hopeless: str | None = None
+        self.last_backup: Callable[[], str] | None = None
+        """Says `ok`, or what is wrong with it: worth knowing, and no reason for not being ready."""
 
     @property
     def stopping(self) -> bool:
@@ -285,7 +305,11 @@ class Health:
             self._stop.set()
 
     def parts(self) -> dict[str, str]:
-        """`ok`, or what is wrong, of everything that has to work."""
+        """`ok`, or what is wrong, of everything that has to work, and of the last backup."""
+        last_backup = {} if self.last_backup is None else {"last_backup": self.last_backup()}
+        return {**self._working(), **last_backup}
+
+    def _working(self) -> dict[str, str]:
         database = "ok" if self._database.is_writing() else "cannot be written"
         if self._database.pulse.seconds() > _WRITER_SECONDS:
             database = "is stuck in one transaction"
@@ -294,7 +318,7 @@ class Health:
 
     def reasons(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
-        states = self.parts()
+        states = self._working()
         disk = states.pop("disk")
         database = states.pop("database")
         reasons = [f"the {part} {state}" for part, state in states.items() if state != "ok"]

@@ -42,6 +42,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.path / "inbox"
 
     @property
+    def backups(self) -> Path:
+        """Where the daemon keeps the backups that it makes by itself."""
+        return self.path / "backups"
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 

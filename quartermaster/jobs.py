@@ -60,7 +60,8 @@ _LAST_WORDS: Final = 1.0
 
 _log = structlog.get_logger()
 _outcomes: Final = msgspec.json.Decoder(Outcome)
-_PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
+PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
+"""Where a child process works, so that nothing in the user's own folder is imported."""
 
 
 def seconds_since_boot() -> float:
@@ -70,8 +71,12 @@ def seconds_since_boot() -> float:
 
 def worker_command(database: Path, memory_bytes: int = WORKER_MEMORY) -> list[str]:
     """How a worker is started: as a hidden command, which a single-file build of the program has too."""
-    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "quartermaster"]
-    return [*program, "worker", "--database", str(database.absolute()), "--memory", str(memory_bytes)]
+    return [*own_program(), "worker", "--database", str(database.absolute()), "--memory", str(memory_bytes)]
+
+
+def own_program() -> list[str]:
+    """How this program is started once more, to be followed by the arguments of a command."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "quartermaster"]
 
 
 class WorkerDied(Exception):
@@ -185,7 +190,7 @@ class _Workers:
             # Shielded: a process that was started must come back to somebody who ends it.
             with CancelScope(shield=True):
                 process = await anyio.open_process(
-                    self._command, stderr=None, cwd=_PACKAGE_HOME, start_new_session=True
+                    self._command, stderr=None, cwd=PACKAGE_HOME, start_new_session=True
                 )
         except OSError as error:
             raise WorkerDied(f"it could not be started: {error.strerror}") from error

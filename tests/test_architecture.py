@@ -18,6 +18,7 @@ LEVELS = (
     {"core"},
     {"adapters", "store"},
     {
+        "backups",
         "evaluate",
         "examine",
         "examiner",

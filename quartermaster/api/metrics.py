@@ -140,6 +140,11 @@ def _of_storage(services: Services) -> Iterator[Instrument]:
     yield _now("quartermaster_database_bytes", "Size of the database file.", _size(database.path))
     yield _now("quartermaster_wal_bytes", "Size of its write-ahead log.", _size(log_beside(database.path)))
     yield _now("quartermaster_disk_free_bytes", "Room on the disk under it.", database.space.free())
+    if services.backups is None:
+        return
+    yield services.backups.made
+    seconds = services.backups.unprotected_seconds()
+    yield _now("quartermaster_unprotected_seconds", "Since the last backup that was found sound.", seconds)
 
 
 def _size(path: Path) -> int:

@@ -212,5 +212,6 @@ CHECKS: Final[tuple[Callable[[Settings, Home], Iterator[Finding]], ...]] = (
     machine.check_leftovers,
     machine.check_files,
     machine.check_tls,
+    machine.check_backups,
     machine.check_service,
 )

@@ -5,16 +5,19 @@ import resource
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from quartermaster import backups
 from quartermaster.cli.service import Place, place_of
 from quartermaster.config import Settings
+from quartermaster.errors import StorageError
 from quartermaster.home import Home, holder
-from quartermaster.store.database import log_beside
+from quartermaster.store.database import closing_connection, log_beside, sqlite3
 
 MOUNTS: Final = Path("/proc/self/mounts")
 _ENOUGH_FILES: Final = 1024
@@ -140,6 +143,31 @@ def check_tls(settings: Settings, home: Home) -> Iterator[Finding]:
         yield Finding("tls", "fail", message)
     else:
         yield Finding("tls", "ok", f"{settings.tls_cert} can be used")
+
+
+def check_backups(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The daemon makes backups by itself, and the last sound one is young enough."""
+    if not settings.backup_interval_seconds:
+        message = "the daemon makes none by itself; run from time to time: quartermaster backup FILE"
+        yield Finding("backup", "ok", message)
+        return
+    if not home.database.exists():
+        return
+    with suppress(sqlite3.Error, StorageError):  # the check of the database says why
+        with closing_connection(home.database, writable=False) as connection:
+            began = backups.began_at(connection)
+        yield _of_backups(settings.backup_interval_seconds, home, began)
+
+
+def _of_backups(interval_seconds: float, home: Home, began: int | None) -> Finding:
+    now = time.time_ns()
+    late = backups.lateness(home.backups, began, interval_seconds=interval_seconds, now=now)
+    if late is not None:
+        message = f"{late}; the log of the daemon says why, or run: quartermaster backup FILE"
+        return Finding("backup", "warn", message)
+    sound = backups.sound_ones(home.backups)
+    message = f"{sound[0][1]} was found sound" if sound else "the first one is made when it is due"
+    return Finding("backup", "ok", message)
 
 
 def check_service(settings: Settings, home: Home) -> Iterator[Finding]:

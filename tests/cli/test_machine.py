@@ -12,7 +12,7 @@ import pytest
 from quartermaster.cli import doctor, machine
 from quartermaster.cli.machine import Finding
 from quartermaster.config import Settings, load_settings
-from quartermaster.home import DAEMON, Home, hold
+from quartermaster.home import DAEMON, Home, hold, open_home
 from quartermaster.store import database
 
 Check = Callable[[Settings, Home], Iterator[Finding]]
@@ -29,6 +29,20 @@ def told(check: Check, settings: Settings) -> dict[str, str]:
     """State and message of the only finding."""
     (found,) = check(settings, Home(settings.home))
     return {"state": found.state, "message": found.message}
+
+
+def test_a_home_without_a_young_backup_is_a_warning(settings: Settings):
+    home = Home(settings.home)
+    with open_home(home, create=True).database as opened:
+        opened.write_blocking(lambda c: c.execute("update workspace set created_at = 0").close())
+    found = told(machine.check_backups, settings)
+    assert found["state"] == "warn"
+    assert "there is none" in found["message"]
+    assert "quartermaster backup FILE" in found["message"]
+    home.backups.mkdir()
+    made = time.strftime("quartermaster.%Y%m%dT%H%M%SZ.db", time.gmtime())
+    (home.backups / made).touch()
+    assert told(machine.check_backups, settings)["state"] == "ok"
 
 
 def test_a_typing_mistake_in_a_setting_is_a_finding(quartermaster, home: Path):
