@@ -19,6 +19,7 @@ import msgspec
 from quartermaster.core import metrics
 from quartermaster.core.metrics import Metric, Tally
 from quartermaster.core.pricing import Price, list_price
+from quartermaster.core.profile import END, START, Edge
 from quartermaster.core.trajectory import (
     ASSIGNMENT_CREATED,
     BUDGET_EXCEEDED,
@@ -99,7 +100,8 @@ class CostCheck(msgspec.Struct, frozen=True):
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be said of one mission. Instants are those of the first and the last row."""
+    """What can be said of one mission. Instants are those of the first and the last row; `transitions`
+    count which tool directly followed which, shell commands by the program that they start."""
 
     seed: int
     steps: int
@@ -118,6 +120,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     unpriced_tokens: int
     first_instant: int | None
     last_instant: int | None
+    transitions: tuple[tuple[Edge, int], ...]
     cost_check: CostCheck | None = None
 
     def metric(self, name: str) -> Metric:
@@ -302,6 +305,9 @@ class Assessor:
         self._windows = _LoopWindows(texts)
         self._asked: dict[tuple[Any, Any], _Asked] = _Cache(self._ask)
         self._modes: dict[str, int] = {}
+        self._programs: dict[Any, str] = _Cache(lambda tool: program(text_of(texts, tool)))
+        self._last_tool = START
+        self._edges: Counter[tuple[str, str]] = Counter()
         self._rare: dict[int, Callable[[int, Row], None]] = {
             ASSIGNMENT_CREATED: self._add_assignment,
             STATUS_CHANGE: self._add_status,
@@ -342,6 +348,7 @@ class Assessor:
             unpriced_tokens=tally.unpriced_tokens,
             first_instant=self._first_instant,
             last_instant=self._last_instant,
+            transitions=self._transitions(),
             cost_check=CostCheck(
                 tally.calls_with_both_costs, tally.recorded_where_both, tally.listed_where_both
             )
@@ -370,6 +377,7 @@ class Assessor:
         calls: list[Row] = []
         decisions: list[bool | None] = []
         costs: list[Row] = []
+        tools: list[Any] = []
         ends = 0
         index = self._tally.steps
         for row in page:
@@ -388,6 +396,7 @@ class Assessor:
                 if step != index:
                     ends += 1
                     continue
+                tools.append(tool)
                 if not looping and (window := windows[tool]) is not None:
                     window.append(instant)
                     if instant - window.pop(0) <= _LOOP_NANOSECONDS:
@@ -409,6 +418,7 @@ class Assessor:
         self._signatures.add(names, arguments, outcomes)
         self._tally.steps = index
         self._add_commands(successes, ends)
+        self._add_tools(tools)
         self._add_decisions(decisions)
         self._add_model_calls(calls)
         self._add_costs(costs)
@@ -421,6 +431,17 @@ class Assessor:
         self._tally.commands += len(successes) - ends
         self._tally.succeeded_commands += successes.count(True)
         self._tally.failed_commands += successes.count(False)
+
+    def _add_tools(self, keys: list[Any]) -> None:
+        if not keys:
+            return
+        tools = [self._programs[key] for key in keys]
+        self._edges.update(zip([self._last_tool, *tools[:-1]], tools, strict=True))
+        self._last_tool = tools[-1]
+
+    def _transitions(self) -> tuple[tuple[Edge, int], ...]:
+        edges = self._edges + Counter({(self._last_tool, END): 1})
+        return tuple((Edge(*pair), edges[pair]) for pair in sorted(edges))
 
     def _add_decisions(self, successes: list[bool | None]) -> None:
         self._tally.decisions += len(successes)

@@ -6,10 +6,10 @@ so the same data always give the same p.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import numpy
 
     Numbers = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
-
-T = TypeVar("T")
+    Dealt = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
 DRAWS: Final = 9_999
 _LISTED: Final = 1_000
@@ -70,40 +69,23 @@ def two_samples(baseline: Sequence[float], candidate: Sequence[float], seed: int
     return permute([(baseline, candidate)], seed)
 
 
-def permute_missions(
-    tasks: Sequence[tuple[Sequence[T], Sequence[T]]],
-    statistic: Callable[[Sequence[T], Sequence[T]], float],
-    seed: int,
-    draws: int = 999,
-) -> float:
-    """The chance, were the arms alike, of a statistic as high as the one seen.
+def deal_missions(sizes: Sequence[tuple[int, int]], seed: int, draws: int) -> "Dealt":
+    """Who is a candidate in each draw: a row a draw, a column a mission.
 
-    For what is not a mean over tasks, such as the distance between two profiles of behaviour: the arms'
-    missions are shuffled inside each task, then the statistic is asked of the two arms whole.
+    For what is not a mean over tasks, such as the distance between two profiles of behaviour. `sizes` are
+    each task's missions of the baseline and of the candidate; columns come task by task, the baseline's
+    first. The first row is the truth, in all others the arms are shuffled inside each task.
     """
     import numpy as np  # noqa: PLC0415 - see permute
 
     bits = np.random.PCG64(seed)
-    observed = statistic(*_joined(tasks))
-    slack = 1e-10 * abs(observed)
-    high = sum(statistic(*_joined(_shuffled(tasks, bits))) >= observed - slack for _ in range(draws))
-    return (1 + high) / (1 + draws)
-
-
-def _joined(tasks: Sequence[tuple[Sequence[T], Sequence[T]]]) -> tuple[list[T], list[T]]:
-    return [one for arms in tasks for one in arms[0]], [one for arms in tasks for one in arms[1]]
-
-
-def _shuffled(
-    tasks: Sequence[tuple[Sequence[T], Sequence[T]]], bits: "numpy.random.PCG64"
-) -> list[tuple[list[T], list[T]]]:
-    shuffled = []
-    for baseline, candidate in tasks:
-        missions = [*baseline, *candidate]
-        order = bits.random_raw(len(missions)).argsort(kind="stable")
-        dealt = [missions[int(place)] for place in order]
-        shuffled.append((dealt[: len(baseline)], dealt[len(baseline) :]))
-    return shuffled
+    columns = []
+    for baseline, candidate in sizes:
+        missions = baseline + candidate
+        keys = bits.random_raw(draws * missions).reshape(draws, missions)
+        truth = np.arange(missions) >= baseline
+        columns.append(np.vstack([truth, keys.argsort(axis=1, kind="stable") >= baseline]))
+    return np.hstack(columns)
 
 
 def _mean(values: Sequence[float]) -> float:

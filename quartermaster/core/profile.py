@@ -56,6 +56,14 @@ def profile_of(*missions: Iterable[Event]) -> BehaviourProfile:
     return BehaviourProfile(edges)
 
 
+def together(profiles: Iterable[BehaviourProfile]) -> BehaviourProfile:
+    """The profile of several missions."""
+    edges: Counter[Edge] = Counter()
+    for one in profiles:
+        edges.update(one.edges)
+    return BehaviourProfile(edges)
+
+
 def distance(baseline: BehaviourProfile, candidate: BehaviourProfile) -> float | None:
     """From 0 to 1; None where a side has no mission."""
     if not baseline.total or not candidate.total:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from quartermaster.core import measures, plan, set_wording
+from quartermaster.core.behaviour import compare_behaviour
 from quartermaster.core.comparison import TOLERANCE
 from quartermaster.core.exploration import worth_a_look
 from quartermaster.core.measures import MEASURES, RULES_VERSION, Analysis, Measure, Runs
@@ -55,7 +56,8 @@ def compare_sets(
     *,
     explore: bool = True,
 ) -> SetComparison:
-    """Judges two sets of missions; the order in which they are given makes no difference."""
+    """Judges two sets of missions; the order in which they are given makes no difference. Without `explore`
+    only what the verdict rests on is asked."""
     rules = policy or Policy()
     _check(rules)
     pairing = pair_up(baseline, candidate, rules)
@@ -70,10 +72,11 @@ def compare_sets(
     )
     metrics = set_wording.with_outcome(metrics, pairing.population)
     verdict = _overall(metrics, obstacle)
+    behaviour = compare_behaviour(pairing.pairs, obstacle, RULES_VERSION) if explore else None
     return SetComparison(
         verdict=verdict,
         fails=_fails(verdict, metrics, rules),
-        result=set_wording.result(verdict, metrics, obstacle),
+        result=set_wording.result(verdict, metrics, obstacle, behaviour),
         rules_version=RULES_VERSION,
         policy=rules,
         population=pairing.population,
@@ -83,6 +86,7 @@ def compare_sets(
         reliability=_reliability(pairing),
         tasks=pairing.records,
         worth_a_look=worth_a_look(pairing, _not_gated(questions, rules)) if explore else (),
+        behaviour=behaviour,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from quartermaster.core.behaviour import shown_edge
 from quartermaster.core.set_verdicts import MetricComparison, SetComparison, Stratum
 from quartermaster.core.set_wording import percent, points, probability, range_of, runs_word, shown
 
@@ -21,6 +22,7 @@ def set_lines(comparison: SetComparison) -> Iterator[str]:
     yield from _sets(comparison)
     yield from _metrics(comparison)
     yield from _strata(comparison)
+    yield from _behaviour(comparison)
     yield from _reliability(comparison)
     yield from _tasks(comparison)
     yield from _worth_a_look(comparison)
@@ -114,6 +116,30 @@ def _stratum(stratum: Stratum) -> str:
     if stratum.interval is None:
         return change
     return f"{change} (95 % interval {percent(stratum.interval.low)} to {percent(stratum.interval.high)})"
+
+
+def _behaviour(comparison: SetComparison) -> Iterator[str]:
+    behaviour = comparison.behaviour
+    if behaviour is None:
+        return
+    yield ""
+    yield "## Behaviour"
+    yield ""
+    yield f"- {line_of(behaviour.sentence)}"
+    if behaviour.known is not None:
+        yield f"- {percent(behaviour.known)} of the candidate's transitions are known from the baseline."
+    if behaviour.verdict != "drift":
+        return
+    yield ""
+    yield from _table(
+        ("from tool to tool", "baseline", "candidate", "share of the difference"),
+        (
+            (line_of(shown_edge(one.edge)), percent(one.baseline), percent(one.candidate), percent(one.share))
+            for one in behaviour.changed
+        ),
+    )
+    yield ""
+    yield "Neither good nor bad in itself: it never fails a gate."
 
 
 def _reliability(comparison: SetComparison) -> Iterator[str]:

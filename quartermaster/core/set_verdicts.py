@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from quartermaster.core.behaviour import BehaviourComparison
 from quartermaster.core.exploration import WorthALook
 from quartermaster.core.intervals import Interval
 from quartermaster.core.measures import Effect, Kind
@@ -86,3 +87,5 @@ class SetComparison(msgspec.Struct, frozen=True, kw_only=True):
     reliability: Reliability | None
     tasks: tuple[TaskRecord, ...]
     worth_a_look: tuple[WorthALook, ...]
+    behaviour: BehaviourComparison | None = None
+    """None where it is not known of every mission which tools it called."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from quartermaster.core.behaviour import BehaviourComparison
 from quartermaster.core.comparison import dollars
 from quartermaster.core.set_verdicts import MetricComparison, SetVerdict
 from quartermaster.core.trials import Population
@@ -46,7 +47,12 @@ def with_outcome(metrics: Sequence[MetricComparison], population: Population) ->
     )
 
 
-def result(verdict: SetVerdict, metrics: Sequence[MetricComparison], obstacle: str | None) -> str:
+def result(
+    verdict: SetVerdict,
+    metrics: Sequence[MetricComparison],
+    obstacle: str | None,
+    behaviour: BehaviourComparison | None = None,
+) -> str:
     """One line for the whole: the verdict and the metrics that earned it."""
     if obstacle:
         return f"Not comparable: {obstacle}."
@@ -57,6 +63,8 @@ def result(verdict: SetVerdict, metrics: Sequence[MetricComparison], obstacle: s
         labels = _list(metric.label for metric in gated if metric.verdict == other != verdict)
         if labels:
             parts.append(f"{_HEADINGS[other].lower()}: {labels}")
+    if behaviour is not None and behaviour.verdict == "drift":
+        parts.append("the agent behaves differently")
     return "; ".join(parts) + "."
 
 

@@ -1,5 +1,6 @@
 """Missions as a comparison of sets sees them, the policy they are judged by, and how they are paired."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Literal, Protocol
@@ -9,6 +10,7 @@ import msgspec
 from quartermaster.core.assessment import Assessment
 from quartermaster.core.comparison import Profile
 from quartermaster.core.intervals import wilson
+from quartermaster.core.profile import BehaviourProfile
 
 Status = Literal["succeeded", "failed", "aborted", "timed_out", "limit_reached", "running", "unknown"]
 
@@ -54,7 +56,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     `success` is a verifier's word and wins over the status. `values` holds `work_steps`, `steps`,
     `total_tokens`, `total_cost_usd`, `wall_time` (seconds), `tool_calls`, `hallucinations`,
     `guardrail_blocks`: None or absent where it cannot be said. `cost_coverage` is the share of the tokens
-    that has a price. `tools` holds the calls that succeeded and failed of each tool.
+    that has a price. `tools` holds the calls that succeeded and failed of each tool, `behaviour` which tool
+    followed which.
     """
 
     mission_id: str
@@ -69,6 +72,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     infrastructure: bool = False
     failure_modes: Mapping[str, int] = {}
     tools: Mapping[str, tuple[int, int]] = {}
+    behaviour: BehaviourProfile | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -290,6 +294,7 @@ def trial_of(mission: Facts, assessment: Assessment) -> Trial:
         tool_ok=assessment.commands - assessment.failed_commands - assessment.commands_without_outcome,
         tool_errors=assessment.failed_commands,
         failure_modes={finding.failure_mode: 1 for finding in assessment.findings},
+        behaviour=BehaviourProfile(Counter(dict(assessment.transitions))),
     )
 
 

@@ -1,13 +1,16 @@
 """How long judging takes: one mission of 100,000 steps, and 200 tasks run three times in both arms."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 from typing import Final
 
 from quartermaster.core.assessment import PlainTexts, assess
 from quartermaster.core.failure_modes import find_failure_modes
 from quartermaster.core.injection import make_mission
+from quartermaster.core.profile import END, START, BehaviourProfile, Edge
 from quartermaster.core.set_comparison import compare_sets
 from quartermaster.core.trajectory import COMMAND, MODEL_CALL, Step
 from quartermaster.core.transcript import Event, EventKind
@@ -70,6 +73,8 @@ def compare_arms(tasks: int, trials: int, seed: int) -> float:
 
 def _trial(random: Random, arm: str, task: int, order: int) -> Trial:
     steps = round(random.lognormvariate(3, 0.4)) + 1
+    tools = [f"tool-{random.randrange(20)}" for _ in range(steps // 2)]
+    edges = Counter(Edge(*pair) for pair in pairwise((START, *tools, END)))
     return Trial(
         mission_id=f"{arm}{task}.{order}",
         task=str(task),
@@ -85,4 +90,5 @@ def _trial(random: Random, arm: str, task: int, order: int) -> Trial:
         },
         tool_ok=steps // 2,
         tool_errors=int(random.random() < 0.3),
+        behaviour=BehaviourProfile(edges),
     )

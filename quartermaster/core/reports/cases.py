@@ -62,8 +62,8 @@ def cases_of(report: Report, fail_on: FailOn | None = None) -> tuple[Case, ...]:
         case PairsReport():
             return tuple(case for pair in report.pairs for case in _of_pair(pair, fail_on or "breach"))
         case ComparisonReport():
-            cases = (_of_sets(metric, report, fail_on or "regressed") for metric in report.comparison.metrics)
-            return tuple(case for case in cases if case is not None)
+            cases = [_of_sets(metric, report, fail_on or "regressed") for metric in report.comparison.metrics]
+            return tuple(case for case in (*cases, _of_behaviour(report)) if case is not None)
 
 
 def verdict_of(report: Report) -> str:
@@ -138,6 +138,14 @@ def _of_sets(metric: MetricComparison, report: ComparisonReport, fail_on: FailOn
         sentence=metric.sentence or metric.label,
         evidence=metric.notes,
     )
+
+
+def _of_behaviour(report: ComparisonReport) -> Case | None:
+    """Told where it was seen; a difference is no failure, and not seeing one no success."""
+    behaviour = report.comparison.behaviour
+    if behaviour is None or behaviour.verdict != "drift":
+        return None
+    return Case(subject=SETS, name="behaviour", level="note", sentence=behaviour.sentence)
 
 
 def _level_of_sets(metric: MetricComparison, fail_on: FailOn, *, strict: bool) -> Level:

@@ -126,12 +126,20 @@ function comparison({ verdict, comparison: found, notes, prices, provenance }) {
         interval(metric, metric.sentence),
         el("p", {}, visible(metric.sentence)),
         el("p", { class: "muted" }, visible([`${value(metric, "baseline")} → ${value(metric, "candidate")}`, detectable(metric) && `least change that would show: ${detectable(metric)}`, ...metric.notes].filter(Boolean).join(". ")))))),
+    list("Behaviour", behaviour(found.behaviour)),
     tasks(found.tasks),
     list("Worth a look", found.worth_a_look.map((one) => `${words(one.subject)} ${one.name}: ${one.sentence}`)),
     reliability(found.reliability),
     list("Not compared", [...population.only_in_baseline.slice(0, 50).map((task) => `${task}: only in the baseline`), ...population.only_in_candidate.slice(0, 50).map((task) => `${task}: only in the candidate`), ...population.quarantined.map((task) => `${task}: quarantined`)]),
     remarks([...found.notes, ...notes], prices, provenance),
   ];
+}
+
+function behaviour(found) {
+  if (!found) return [];
+  const share = (part) => `${(100 * part).toPrecision(2)} %`;
+  const moved = found.verdict === "drift" ? found.changed.map((one) => `${one.edge.join(" → ")}: ${share(one.baseline)} → ${share(one.candidate)} of transitions`) : [];
+  return [found.sentence, ...moved];
 }
 
 const MOST_TASKS = 500;
