@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inbox: tuple[Inbox, ...]
     eval_deadline_seconds: float
     eval_concurrency: int
+    eval_queue_limit: int
     eval_worker_memory_bytes: int
     eval_price_file: Path | None
     eval_thresholds_tool_success_drop: float
@@ -219,6 +220,12 @@ SETTINGS: Final = (
     Setting("inbox", (), _INBOXES, "folders that are watched beside the home's own inbox"),
     Setting("eval.deadline_seconds", 600.0, _number(above=0, most=86_400), "how long one run may take"),
     Setting("eval.concurrency", 2, _integer(1, 64), "runs at the same time"),
+    Setting(
+        "eval.queue_limit",
+        20_000,
+        _integer(1, 2**40),
+        "runs of a workspace that may wait; over HTTP more are refused with 429",
+    ),
     Setting(
         "eval.worker_memory_bytes",
         4096 * _MEBIBYTE,

@@ -235,6 +235,7 @@ def _services(settings: Settings, listener: socket.socket, **running: Any) -> Se
         allowed_hosts=settings.http_allowed_hosts,
         proxies=Proxies(settings.http_trusted_proxies),
         body_limit_bytes=settings.http_body_limit_bytes,
+        queue_limit=settings.eval_queue_limit,
         masker=masker_of(settings),
         **running,
     )

@@ -44,7 +44,7 @@ _MEANING: Final = {
     409: "The Idempotency-Key was used for another request.",
     413: "The body is over the limit.",
     415: "The content type is not JSON.",
-    429: "Too many open streams.",
+    429: "Too many open streams, or too many runs wait; try again after Retry-After seconds.",
     503: "Busy, or the outcome is unknown; try again after Retry-After seconds.",
     507: "The disk has too little room; nothing was kept.",
 }

@@ -26,7 +26,7 @@ from quartermaster.api.documentation import (
 )
 from quartermaster.api.edge import ENCODED_SLASH, fields_of
 from quartermaster.api.idempotency import Reply, change_once, work_once
-from quartermaster.api.problems import Problem, bad_request, not_found
+from quartermaster.api.problems import Problem, bad_request, not_found, queue_full
 from quartermaster.api.streams import RunStream, Streams
 from quartermaster.core import run as core_run
 from quartermaster.core.comparison import Profile
@@ -146,7 +146,7 @@ _SIDE: Final = Schema(
     operation_class=operation(
         body=json_object({"mission_id": TEXT, "seed": WHOLE}, required=["mission_id"]), repeatable=True
     ),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503, 507),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 429, 503, 507),
     tags=["eval"],
 )
 async def queue_replay(request: Call) -> Answer:
@@ -181,7 +181,7 @@ async def queue_replay(request: Call) -> Answer:
         ),
         repeatable=True,
     ),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503, 507),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 429, 503, 507),
     tags=["eval"],
 )
 async def queue_regression(request: Call) -> Answer:
@@ -230,7 +230,7 @@ async def queue_regression(request: Call) -> Answer:
         ),
         repeatable=True,
     ),
-    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 503),
+    responses=described({202: Queued}, 400, 401, 403, 404, 409, 413, 415, 429, 503, 507),
     tags=["eval"],
 )
 async def queue_comparison(request: Call) -> Answer:
@@ -298,6 +298,8 @@ async def _queue(request: Call, body: bytes, queue_run: Any) -> Answer:
     services.database.space.require()
 
     def queue(connection: Connection) -> Reply:
+        if not runs.has_room(connection, workspace, services.queue_limit):
+            raise queue_full(services.queue_limit)
         run = queue_run(connection, workspace, run_id=run_id, created_by=created_by, now=services.now())
         queued = msgspec.json.encode(Queued(run_id=run.run_id, status=run.status))
         return Reply(status=202, body=queued, location=f"/api/v1/eval/runs/{run.run_id}")

@@ -111,6 +111,16 @@ def role_too_low(needed: str, held: str) -> Problem:
     )
 
 
+def queue_full(limit: int) -> Problem:
+    """So many runs of the workspace wait that no more are taken."""
+    return Problem(
+        429,
+        "too many queued runs",
+        f"{limit} runs of this workspace wait; queue more once some have ended, or cancel some.",
+        headers={"Retry-After": "10"},
+    )
+
+
 def not_found(noun: str) -> Problem:
     """One answer for a foreign id and for one that does not exist."""
     return Problem(

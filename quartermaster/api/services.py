@@ -24,7 +24,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     `host` and `port` are what the server is bound to; `allowed_hosts` are further values of the Host
     header, with their port. What `proxies` say of their clients is believed. `now` gives nanoseconds
     since 1970, `ready` the reasons for not being ready, `parts` the state of each part. `stopping`
-    ends every open stream.
+    ends every open stream. `queue_limit` is how many runs of a workspace may wait.
     """
 
     database: "Database"
@@ -40,6 +40,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     proxies: Proxies = msgspec.field(default_factory=Proxies)
     body_limit_bytes: int = 16 * 1024 * 1024
+    queue_limit: int = 20_000
     parts: Callable[[], dict[str, str]] = dict
     heartbeat_seconds: float = 15.0
     backups: "Backups | None" = None

@@ -47,6 +47,7 @@ CASES: dict[int, Case] = {
     124: (
         _JOBS + "a_long_queue_of_one_workspace_keeps_no_other_waiting",
         _RUNS + "a_long_queue_of_one_workspace_keeps_no_other_waiting",
+        "tests/api/test_queue_limit.py::test_one_run_too_many_is_refused_until_one_has_left_the_queue",
     ),
     125: _NO_PROVIDER,
     126: _NO_PROVIDER,
