@@ -41,7 +41,7 @@ def look(
     found = too_large(mission.entries, limit)
     if found is None:
         transcript = read_transcript(connection, mission, price=price, check=check)
-        found = _examined(transcript, assessment)
+        found = examined(transcript, assessment)
     fresh = Examined(
         mission=mission.key,
         revision=mission.revision,
@@ -52,7 +52,7 @@ def look(
     return Seen(found, fresh)
 
 
-def _examined(transcript: Transcript, assessment: Assessment) -> Examination:
+def examined(transcript: Transcript, assessment: Assessment) -> Examination:
     """A rule that cannot cope with a recording costs its examination, not the page that shows the mission."""
     try:
         return examine(transcript, assessment)

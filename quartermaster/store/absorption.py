@@ -55,12 +55,8 @@ def absorb(
     What was told of the absorbed mission as a whole ends with it: the other one tells that itself.
     `key_of_id` is how the id of an entry is stored.
     """
-    try:
-        fact = _decode_fact(raw)
-    except _UNDECODABLE:
-        return None
-    name = fact.payload.mission_id
-    if not name.startswith(_OF_TRACES) or not fact.mission_id.startswith(_OF_TRACES):
+    name = absorbed_mission(raw)
+    if name is None:
         return None
     row = connection.execute(
         "select id, next_sequence from mission where workspace = ? and mission_id = ?", (workspace, name)
@@ -77,6 +73,16 @@ def absorb(
     _move_rows(connection, workspace, absorbed, into, [key_of_id(key) for key in keys])
     _move_totals(connection, absorbed, into)
     return absorbed
+
+
+def absorbed_mission(raw: bytes) -> str | None:
+    """The mission that a `mission.absorbed` puts into its own; None where it may not."""
+    try:
+        fact = _decode_fact(raw)
+    except _UNDECODABLE:
+        return None
+    name = fact.payload.mission_id
+    return name if name.startswith(_OF_TRACES) and fact.mission_id.startswith(_OF_TRACES) else None
 
 
 def _link_of(mission_id: str) -> int:

@@ -96,6 +96,14 @@ class MissionPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What somebody said of how a mission ended."""
+
+    origin: str
+    outcome: str | None
+    reward: float | None
+
+
 _COLUMNS: Final = (
     "id, mission_id, format, title, task, variant, trial, agent, model, version, commit_id,"
     " parent_mission_id, labels, outcome, outcome_origin, reward, ordinal, started_at, ended_at, entries,"
@@ -392,11 +400,10 @@ def _bounded(total: int) -> int:
 
 def apply_fact(connection: Connection, mission: int, entry: JournalEntry, raw: bytes) -> None:
     """What `mission.created` and `mission.outcome` say goes onto the mission; other entries say nothing."""
-    payload = _payload_of(raw)
     if entry.entry_type == "mission.created":
-        _apply_created(connection, mission, payload)
+        _apply_created(connection, mission, created_facts(raw))
     elif entry.entry_type == "mission.outcome":
-        _apply_outcome(connection, mission, entry.instant, payload)
+        _apply_outcome(connection, mission, entry.instant, told_outcome(raw))
 
 
 def _payload_of(raw: bytes) -> dict[str, Any]:
@@ -407,7 +414,9 @@ def _payload_of(raw: bytes) -> dict[str, Any]:
     return payload if isinstance(payload, dict) else {}
 
 
-def _apply_created(connection: Connection, mission: int, payload: Mapping[str, Any]) -> None:
+def created_facts(raw: bytes) -> dict[str, Any]:
+    """What a `mission.created` says, by column; what it leaves open is left out."""
+    payload = _payload_of(raw)
     facts: dict[str, Any] = {
         column: _text(payload.get(key))
         for column, key in (
@@ -429,6 +438,10 @@ def _apply_created(connection: Connection, mission: int, payload: Mapping[str, A
     known = {column: value for column, value in facts.items() if value is not None}
     if payload.get("clock") == "ordinal":
         known["ordinal"] = 1
+    return known
+
+
+def _apply_created(connection: Connection, mission: int, known: Mapping[str, Any]) -> None:
     if known:
         assignments = ", ".join(f"{column} = ?" for column in known)
         connection.execute(f"update mission set {assignments} where id = ?", (*known.values(), mission))  # noqa: S608
@@ -439,27 +452,35 @@ def _variant(agent: str | None, model: str | None, version: str | None) -> str |
     return " ".join(part for part in (agent, model, version) if part) or None
 
 
-def _apply_outcome(connection: Connection, mission: int, instant: int, payload: Mapping[str, Any]) -> None:
+def told_outcome(raw: bytes) -> Outcome:
+    """What a `mission.outcome` says, and who says so."""
+    payload = _payload_of(raw)
     outcome = payload.get("outcome")
+    return Outcome(
+        origin=_text(payload.get("origin")) or "agent",
+        outcome=outcome if isinstance(outcome, str) and outcome in _OUTCOMES else None,
+        reward=_number(payload.get("reward")),
+    )
+
+
+def _apply_outcome(connection: Connection, mission: int, instant: int, told: Outcome) -> None:
     connection.execute(
         "insert into mission_outcome (mission, origin, instant, outcome, reward) values (?, ?, ?, ?, ?)"
         " on conflict (mission, origin) do update set instant = excluded.instant, outcome = excluded.outcome,"
         " reward = excluded.reward where excluded.instant >= mission_outcome.instant",
-        (
-            mission,
-            _text(payload.get("origin")) or "agent",
-            instant,
-            outcome if isinstance(outcome, str) and outcome in _OUTCOMES else None,
-            _number(payload.get("reward")),
-        ),
+        (mission, told.origin, instant, told.outcome, told.reward),
     )
-    told = outcomes_of(connection, mission)
-    strongest = min(told, key=lambda one: (_rank(one.origin), one.origin), default=None)
+    strongest = strongest_outcome(outcomes_of(connection, mission))
     origin, outcome, reward = astuple(strongest) if strongest else (None, None, None)
     connection.execute(
         "update mission set outcome = ?, outcome_origin = ?, reward = ? where id = ?",
         (outcome, origin, reward, mission),
     )
+
+
+def strongest_outcome(told: Iterable[Outcome]) -> Outcome | None:
+    """The word that wins; None where nobody said anything."""
+    return min(told, key=lambda one: (_rank(one.origin), one.origin), default=None)
 
 
 def _rank(origin: str) -> int:
@@ -485,14 +506,6 @@ def quiet_tails(connection: Connection, before: int, limit: int = 200) -> list[t
         " where tail_entries > 0 and changed_at < ? limit ?",
         (before, limit),
     ).fetchall()
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What somebody said of how a mission ended."""
-
-    origin: str
-    outcome: str | None
-    reward: float | None
 
 
 def outcomes_of(connection: Connection, mission: int) -> list[Outcome]:
