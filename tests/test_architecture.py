@@ -69,6 +69,7 @@ CALCULATOR = {
 """What core and adapters may import from elsewhere: nothing here reads a clock, a disk or a network."""
 BESIDE_CALCULATOR = {
     "adapters/__init__.py": {"importlib", "pkgutil"},  # how trace formats are found by themselves
+    "core/alerts.py": {"urllib.parse"},  # how an address is written
     "core/secrets.py": {"ahocorasick_rs"},  # a search in memory
 }
 
