@@ -18,6 +18,8 @@ LEVELS = (
     {"core"},
     {"adapters", "store"},
     {
+        "administration",
+        "alerting",
         "backups",
         "evaluate",
         "examine",
@@ -48,6 +50,7 @@ LEVELS = (
         "library",
         "listeners",
         "logs",
+        "mcp_tools",
         "pytest_plugin",
         "recorder",
         "server",
