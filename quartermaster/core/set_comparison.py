@@ -21,6 +21,7 @@ from quartermaster.core.set_verdicts import (
     SetVerdict,
     Stratum,
 )
+from quartermaster.core.spending import cost_per_success, priced_share
 from quartermaster.core.statistics import flake_rate, holm, pass_hat_k
 from quartermaster.core.trials import (
     INFRASTRUCTURE_SHARE,
@@ -87,6 +88,7 @@ def compare_sets(
         tasks=pairing.records,
         worth_a_look=worth_a_look(pairing, _not_gated(questions, rules)) if explore else (),
         behaviour=behaviour,
+        cost_per_success=cost_per_success(pairing.pairs),
     )
 
 
@@ -206,27 +208,10 @@ def _thin_coverage(measure: Measure, pairs: Sequence[Pair]) -> str | None:
             return (
                 f"{measure.label} known for {known} of {len(trials)} missions of the {name}, 95 % are needed"
             )
-        priced = _priced_share(trials) if measure.name == "total_cost_usd" else 1.0
+        priced = priced_share(trials) if measure.name == "total_cost_usd" else 1.0
         if priced < _COVERAGE - TOLERANCE:
             return f"a price is known for {100 * priced:.1f} % of the {name}'s tokens, 95 % are needed"
     return None
-
-
-def _priced_share(trials: Sequence[Trial]) -> float:
-    """Priced tokens over all tokens; a share of missions where some mission's tokens are unknown."""
-    tokens = [trial.values.get("total_tokens") for trial in trials]
-    known = [count for count in tokens if count is not None]
-    weights = known if len(known) == len(trials) else [1.0] * len(trials)
-    total = math.fsum(weights)
-    if not total:
-        return 1.0
-    return math.fsum(weight * _priced(trial) for trial, weight in zip(trials, weights, strict=True)) / total
-
-
-def _priced(trial: Trial) -> float:
-    if trial.values.get("total_cost_usd") is None:
-        return 0.0
-    return 1.0 if trial.cost_coverage is None else trial.cost_coverage
 
 
 def _adjusted(questions: Sequence[_Question], policy: Policy) -> dict[str, tuple[float, float]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from quartermaster.core.behaviour import shown_edge
+from quartermaster.core.comparison import dollars
 from quartermaster.core.set_verdicts import MetricComparison, SetComparison, Stratum
 from quartermaster.core.set_wording import percent, points, probability, range_of, runs_word, shown
 
@@ -22,6 +23,7 @@ def set_lines(comparison: SetComparison) -> Iterator[str]:
     yield from _sets(comparison)
     yield from _metrics(comparison)
     yield from _strata(comparison)
+    yield from _cost_per_success(comparison)
     yield from _behaviour(comparison)
     yield from _reliability(comparison)
     yield from _tasks(comparison)
@@ -116,6 +118,28 @@ def _stratum(stratum: Stratum) -> str:
     if stratum.interval is None:
         return change
     return f"{change} (95 % interval {percent(stratum.interval.low)} to {percent(stratum.interval.high)})"
+
+
+def _cost_per_success(comparison: SetComparison) -> Iterator[str]:
+    found = comparison.cost_per_success
+    if found is None:
+        return
+    yield ""
+    yield "## What a success cost"
+    yield ""
+    yield from _table(
+        ("set", "cost of all missions", "successes", "cost per success", ""),
+        (
+            (
+                name,
+                "cannot be said" if arm.cost_usd is None else dollars(arm.cost_usd),
+                f"{arm.successes} of {arm.missions}",
+                "cannot be said" if arm.cost_per_success is None else dollars(arm.cost_per_success),
+                arm.reason or "",
+            )
+            for name, arm in (("baseline", found.baseline), ("candidate", found.candidate))
+        ),
+    )
 
 
 def _behaviour(comparison: SetComparison) -> Iterator[str]:

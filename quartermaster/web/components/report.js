@@ -126,6 +126,7 @@ function comparison({ verdict, comparison: found, notes, prices, provenance }) {
         interval(metric, metric.sentence),
         el("p", {}, visible(metric.sentence)),
         el("p", { class: "muted" }, visible([`${value(metric, "baseline")} → ${value(metric, "candidate")}`, detectable(metric) && `least change that would show: ${detectable(metric)}`, ...metric.notes].filter(Boolean).join(". ")))))),
+    list("What a success cost", spending(found.cost_per_success)),
     list("Behaviour", behaviour(found.behaviour)),
     tasks(found.tasks),
     list("Worth a look", found.worth_a_look.map((one) => `${words(one.subject)} ${one.name}: ${one.sentence}`)),
@@ -133,6 +134,15 @@ function comparison({ verdict, comparison: found, notes, prices, provenance }) {
     list("Not compared", [...population.only_in_baseline.slice(0, 50).map((task) => `${task}: only in the baseline`), ...population.only_in_candidate.slice(0, 50).map((task) => `${task}: only in the candidate`), ...population.quarantined.map((task) => `${task}: quarantined`)]),
     remarks([...found.notes, ...notes], prices, provenance),
   ];
+}
+
+function spending(found) {
+  if (!found) return [];
+  return ["baseline", "candidate"].map((side) => {
+    const arm = found[side];
+    const each = arm.cost_per_success === null ? "cannot be said" : `$${arm.cost_per_success.toPrecision(3)}`;
+    return `${side}: ${each} for each of ${arm.successes} successes in ${arm.missions} missions${arm.reason ? ` (${arm.reason})` : ""}`;
+  });
 }
 
 function behaviour(found) {
