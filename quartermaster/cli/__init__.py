@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "baseline": "Freeze missions as a baseline, accept others for it, compare with it.",
     "verify": "Compute a verdict again from its capsules, and say whether it comes out the same.",
     "recompute": "List verdicts that would come out otherwise today, and why.",
+    "mcp": "Serve agents over the Model Context Protocol: tools that list, show, compare and explain.",
     "schema": "Print the JSON Schema of reports or of a policy file.",
     "trend": "Show how metrics went over many missions, and where they changed.",
     "workspace": "Create, list, export and import workspaces.",
