@@ -59,6 +59,12 @@ def test_a_private_key_is_masked_with_its_line_breaks() -> None:
     assert json.loads(masked) == {"file": "[masked:private_key]", "after": 1}
 
 
+def test_a_secret_that_begins_inside_of_the_beginning_of_another_is_masked() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + LONG + "\n-----END PRIVATE KEY-----"
+    masked, counts = Masker().mask(f"glpat{key}".encode())
+    assert (masked, counts) == (b"glpat[masked:private_key]", {"private_key": 1})
+
+
 def test_a_private_key_is_masked_as_far_as_a_cut_text_holds_it() -> None:
     text = f"-----BEGIN RSA PRIVATE KEY-----\n{LONG}\n{LONG}… and so on"
     masked, _ = Masker().mask(json.dumps({"output": text}, ensure_ascii=False).encode())
