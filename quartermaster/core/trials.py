@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -44,6 +44,8 @@ class Facts(Protocol):
     def trial(self) -> int | None: ...
     @property
     def outcome(self) -> str | None: ...
+    @property
+    def labels(self) -> Mapping[str, Any] | None: ...
     @property
     def started_at(self) -> int | None: ...
     @property
@@ -293,6 +295,7 @@ def trial_of(mission: Facts, assessment: Assessment) -> Trial:
         cost_coverage=_priced_share(assessment),
         tool_ok=assessment.commands - assessment.failed_commands - assessment.commands_without_outcome,
         tool_errors=assessment.failed_commands,
+        infrastructure=(mission.labels or {}).get("ended_by") == "infrastructure",
         failure_modes={finding.failure_mode: 1 for finding in assessment.findings},
         behaviour=BehaviourProfile(Counter(dict(assessment.transitions))),
     )

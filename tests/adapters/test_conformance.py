@@ -22,6 +22,8 @@ WRONG_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 KEEPS_NO_OUTPUT = {
+    **dict.fromkeys(("junit_xml", "promptfoo", "promptfoo_lines"), "it calls no tool"),
+    **dict.fromkeys(("pytest_json_report", "pytest_reportlog"), "it calls no tool"),
     "mast": "its sample calls no tool",
     "otel_jaeger": "its sample records no results",
     "otel_tempo": "its sample records no results",
