@@ -79,6 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_missions: int
     retention_bytes: int
     retention_interval_seconds: float
+    alert_page_url: str | None
+    alert_timeout_seconds: float
+    alert_attempts: int
+    alert_pause_seconds: float
+    alert_trend_seconds: float
     backup_interval_seconds: float
     backup_keep: int
 
@@ -153,6 +158,13 @@ def _accept_texts(value: Any) -> tuple[str, ...]:
     return tuple(_accept_text(item) for item in value)
 
 
+def _accept_url(value: Any) -> str:
+    text = _accept_text(value)
+    if not text.startswith(("http://", "https://")):
+        raise ValueError
+    return text
+
+
 def _accept_path(value: Any) -> Path:
     return Path(_accept_text(value))
 
@@ -195,6 +207,7 @@ def _parse_inboxes(text: str) -> list[dict[str, str]]:
 
 _BOOLEAN: Final = Kind("true or false", _accept_boolean, _parse_boolean)
 _TEXT: Final = Kind("a text", _accept_text, str)
+_URL: Final = Kind("an address that begins with http:// or https://", _accept_url, str)
 _PATH: Final = Kind("the path of a file", _accept_path, str)
 _TEXTS: Final = Kind("a list of texts", _accept_texts, _parse_texts)
 _PROXIES: Final = Kind("a list of IP addresses, networks or `unix`", _accept_proxies, _parse_texts)
@@ -306,6 +319,21 @@ SETTINGS: Final = (
         3600.0,
         _number(least=1, most=7 * 86_400),
         "time between two rounds of retention",
+    ),
+    Setting("alert.page_url", None, _URL, "address of the page in messages; else where the daemon listens"),
+    Setting("alert.timeout_seconds", 10.0, _number(above=0, most=300), "how long one attempt may take"),
+    Setting("alert.attempts", 8, _integer(1, 20), "attempts after which a message is given up"),
+    Setting(
+        "alert.pause_seconds",
+        5.0,
+        _number(above=0, most=3600),
+        "pause after a failed attempt; each one is four times as long as the one before, up to six hours",
+    ),
+    Setting(
+        "alert.trend_seconds",
+        60.0,
+        _number(above=0, most=86_400),
+        "time between two looks at a trend that a rule waits for",
     ),
     Setting(
         "backup.interval_seconds",

@@ -21,6 +21,8 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup, TaskStatus
 
 from quartermaster import __version__, logs
+from quartermaster.alerting.alerter import Alerter, Terms
+from quartermaster.alerting.happenings import Judging
 from quartermaster.api.application import make_application
 from quartermaster.api.proxies import Proxies
 from quartermaster.api.services import Services
@@ -92,6 +94,8 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             database, prices, busy=lambda: supervisor.working or database.waiting_changes() > 0
         )
         await tasks.start(keep_running, "examiner", examiner.run, health)
+        alerter = _alerter(database, settings, prices, url)
+        await tasks.start(keep_running, "alerts", alerter.run, health)
         rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
         await tasks.start(keep_running, "retention", rounds, health)
         backups = _backups(database, home, settings)
@@ -262,6 +266,20 @@ def _backups(database: Database, home: Home, settings: Settings) -> Backups | No
         interval_seconds=settings.backup_interval_seconds,
         keep=settings.backup_keep,
     )
+
+
+def _alerter(database: Database, settings: Settings, prices: OwnPrices, url: str) -> Alerter:
+    listening = (
+        url if url.startswith("http") else "http://localhost"
+    )  # a Unix socket has no address for links
+    terms = Terms(
+        base=(settings.alert_page_url or listening).rstrip("/"),
+        timeout_seconds=settings.alert_timeout_seconds,
+        attempts=settings.alert_attempts,
+        pause_seconds=settings.alert_pause_seconds,
+        trend_seconds=settings.alert_trend_seconds,
+    )
+    return Alerter(database, Judging(profile_of(settings), prices), terms)
 
 
 def _ingester(database: Database, home: Home, settings: Settings) -> Ingester:

@@ -62,6 +62,7 @@ def test_a_source_that_is_silent_about_a_key_leaves_it_to_the_next(place: Path):
 def test_every_setting_can_be_given_by_its_variable(place: Path, tmp_path: Path):
     texts = {
         "host": "::1",
+        "alert.page_url": "https://qm.example.com",
         "behind_proxy": "true",
         "log_format": "json",
         "inbox": str(tmp_path / "recordings"),

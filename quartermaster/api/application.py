@@ -15,6 +15,7 @@ from litestar.plugins import PluginProtocol
 from quartermaster import __version__
 from quartermaster.api import (
     access,
+    alerts,
     baselines,
     diff,
     eval,
@@ -54,6 +55,10 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     baselines.show_baseline,
     baselines.freeze_baseline,
     baselines.accept_baseline,
+    alerts.list_rules,
+    alerts.add_rule,
+    alerts.remove_rule,
+    alerts.list_deliveries,
     missions.list_missions,
     missions.show_mission,
     missions.show_trajectory,

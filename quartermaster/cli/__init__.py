@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "mcp": "Serve agents over the Model Context Protocol: tools that list, show, compare and explain.",
     "schema": "Print the JSON Schema of reports or of a policy file.",
     "trend": "Show how metrics went over many missions, and where they changed.",
+    "alert": "Say who is told of regressions, failures and changes of trends, and see what became of it.",
     "workspace": "Create, list, export and import workspaces.",
     "member": "Add members to a workspace, change their role, remove them.",
     "token": "Create, list, rotate and revoke tokens.",

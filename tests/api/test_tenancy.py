@@ -1,6 +1,7 @@
 """Every route for every kind of caller, cell by cell; and no answer that tells foreign from missing."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from litestar.testing import TestClient
 
 from quartermaster.api.application import ROUTES, make_application
 from quartermaster.api.page import page
+from quartermaster.core.alerts import OnRegression, Webhook
 from quartermaster.store.access import Role
+from quartermaster.store.alerts import Composed, NewRule, add_rule, advance
+from quartermaster.store.database import Connection
 
 READ = (401, 401, 403, 200, 200, 200)
 EVERYBODY = (200,) * 6
@@ -35,6 +39,9 @@ COMPARISON = {"baseline": [MISSION], "candidate": [OTHER_MISSION]}
 BASELINE, FOREIGN_BASELINE = "crew-main", "foreign-main"
 ACCEPTED = {"missions": [MISSION], "reason": "known"}
 NATIVE = {"entry_type": "note", "ts": "2026-01-01T00:00:00Z"}
+RULE, SPARE_RULE, FOREIGN_RULE = (f"al_{number:016x}" for number in (1, 2, 3))
+NEW_RULE = {"name": "worse", "trigger": {"on": "regression"}, "url": "https://hooks.example.com/"}
+ADMINS = (401, 401, 403, 403, 403, 200)
 
 # route: (path, body, answer to: nobody, bad token, foreign owner, VIEWER, MEMBER, ADMIN)
 MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
@@ -72,6 +79,14 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
         (401, 401, 403, 403, 403, 201),
     ),
     "GET /api/v1/eval/trends": ("/api/v1/eval/trends", None, READ),
+    "GET /api/v1/alerts/rules": ("/api/v1/alerts/rules", None, ADMINS),
+    "POST /api/v1/alerts/rules": ("/api/v1/alerts/rules", NEW_RULE, (401, 401, 403, 403, 403, 201)),
+    "DELETE /api/v1/alerts/rules/{rule_id:str}": (
+        f"/api/v1/alerts/rules/{SPARE_RULE}",
+        None,
+        (401, 401, 403, 403, 403, 204),
+    ),
+    "GET /api/v1/alerts/deliveries": ("/api/v1/alerts/deliveries", None, ADMINS),
     "GET /api/v1/missions": ("/api/v1/missions", None, READ),
     "GET /api/v1/missions/{mission_id:str}": (f"/api/v1/missions/{MISSION}", None, READ),
     "GET /api/v1/missions/{mission_id:str}/trajectory": (
@@ -102,6 +117,7 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
 MISSIONS = (MISSION, FOREIGN_MISSION, "m-unknown")
 ENTRIES = (ENTRY, FOREIGN_ENTRY, "j_00000000000000ff")
 BASELINES = (BASELINE, FOREIGN_BASELINE, "nothing")
+RULES = (RULE, FOREIGN_RULE, "al_" + "f" * 16)
 NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
     ("GET", "/api/v1/missions/{id}", None, MISSIONS),
     ("GET", "/api/v1/missions/{id}/trajectory", None, MISSIONS),
@@ -146,6 +162,8 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
         BASELINES,
     ),
     ("POST", "/api/v1/eval/regression", {"baseline": "{id}", "candidate_mission_id": MISSION}, BASELINES),
+    ("GET", "/api/v1/alerts/deliveries?rule_id={id}", None, RULES),
+    ("DELETE", "/api/v1/alerts/rules/{id}", None, RULES),
     ("GET", "/api/v1/sources?q={id}", None, None),
     ("GET", "/api/v1/eval/runs?mission_id={id}", None, MISSIONS),
     ("GET", "/api/v1/missions?q={id}", None, MISSIONS),
@@ -162,6 +180,8 @@ class TenancyWorld(World):
         line = msgspec.json.encode(NATIVE) + b"\n"
         self.source = self.ingest(self.crew, "crew.ndjson", line)
         self.foreign_source = self.ingest(self.foreign, "foreign.ndjson", line)
+        for workspace, rule_id in ((self.crew, RULE), (self.crew, SPARE_RULE), (self.foreign, FOREIGN_RULE)):
+            self.alert(workspace, rule_id)
         for principal, name, mission_id in (
             (OWNER, BASELINE, MISSION),
             (FOREIGN_OWNER, FOREIGN_BASELINE, FOREIGN_MISSION),
@@ -172,6 +192,24 @@ class TenancyWorld(World):
             with self.client() as client:
                 body = {"name": name, "missions": [mission_id]}
                 assert client.post("/api/v1/baselines", json=body, headers=headers).status_code == 201
+
+    def alert(self, workspace: int, rule_id: str) -> None:
+        """A rule that has told of something."""
+        new = NewRule(
+            rule_id=rule_id,
+            name="worse",
+            trigger=OnRegression(),
+            destination=Webhook(url="https://hooks.example.com/", local=False),
+            secret="whsec_c2VjcmV0",
+            created_by="owner",
+        )
+        told = [Composed(f"msg_{rule_id}", "regression", b"{}")]
+
+        def keep(connection: Connection) -> None:
+            rule = add_rule(connection, workspace, new, now=time.time_ns())
+            advance(connection, rule, 1, told, series={}, now=time.time_ns())
+
+        self.database.write_blocking(keep)
 
 
 @pytest.fixture(scope="module")
