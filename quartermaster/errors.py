@@ -4,6 +4,7 @@
     ├── UsageError                 what was asked cannot be done that way          exit 2
     │   ├── ConfigurationError     a setting is unknown, malformed or contradictory
     │   ├── NotFound               no such mission, run, workspace, user, token or file
+    │   ├── Conflict               what is there already stands in the way
     │   └── NotInstalled           a package that this needs is not there
     ├── NotAllowed                 credentials or role do not suffice              exit 4
     ├── DaemonUnreachable          nothing answers at the given address            exit 5
@@ -40,6 +41,10 @@ class ConfigurationError(UsageError):
 
 class NotFound(UsageError):
     """Something was named that does not exist (or not in this workspace)."""
+
+
+class Conflict(UsageError):
+    """What is there already stands in the way."""
 
 
 class NotInstalled(UsageError, ImportError):

@@ -11,7 +11,15 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from quartermaster.errors import NotAllowed, NotFound, OutcomeUnknown, StorageBusy, StorageFull, UsageError
+from quartermaster.errors import (
+    Conflict,
+    NotAllowed,
+    NotFound,
+    OutcomeUnknown,
+    StorageBusy,
+    StorageFull,
+    UsageError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -204,6 +212,8 @@ def problem_of(error: Exception) -> Problem:
             )
         case NotFound():
             return Problem(404, "not found", str(error))
+        case Conflict():
+            return Problem(409, "conflict", str(error))
         case UsageError():
             return bad_request("invalid request", str(error))
         case NotAllowed():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from quartermaster.administration import Acting
 from quartermaster.cli.options import settings_for
 from quartermaster.home import Home, holder, open_home
 from quartermaster.store.audit import OPERATOR, Actor
@@ -19,6 +20,11 @@ def opened(home: Path | None) -> Iterator[tuple[Home, Database]]:
     database = open_home(folder, create=True, beside_daemon=holder(folder) is not None).database
     with database:
         yield folder, database
+
+
+def acting() -> Acting:
+    """Whoever works on the home, who may do everything."""
+    return Acting(operator())
 
 
 def operator() -> Actor:

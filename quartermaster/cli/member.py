@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
+from quartermaster import administration
 from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option
 from quartermaster.home import choose_workspace
-from quartermaster.store import access, audit
+from quartermaster.store import access
 from quartermaster.store.access import Member
 from quartermaster.store.database import Connection
 
@@ -34,9 +35,7 @@ def add(user: str, workspace: str | None, role: str, home: Path | None, form: st
 
     def put(connection: Connection) -> Member:
         key, now = choose_workspace(connection, workspace).key, time.time_ns()
-        member = access.put_member(connection, key, user, wanted, now)
-        audit.note(connection, key, "member.put", admin.operator(), now=now, user=user, role=member.role.name)
-        return member
+        return administration.put_member(connection, key, user, wanted, admin.acting(), now=now)
 
     with admin.opened(home) as (_, database):
         member = database.write_blocking(put)
@@ -52,8 +51,7 @@ def remove(user: str, workspace: str | None, home: Path | None) -> None:
 
     def take(connection: Connection) -> str:
         chosen = choose_workspace(connection, workspace)
-        access.remove_member(connection, chosen.key, user)
-        audit.note(connection, chosen.key, "member.removed", admin.operator(), now=time.time_ns(), user=user)
+        administration.remove_member(connection, chosen.key, user, admin.acting(), now=time.time_ns())
         return chosen.slug
 
     with admin.opened(home) as (_, database):

@@ -14,7 +14,7 @@ import msgspec
 
 from quartermaster.core import tokens
 from quartermaster.core.tokens import new_token, parse_token, secret_text
-from quartermaster.errors import NotFound, UsageError
+from quartermaster.errors import Conflict, NotFound, UsageError
 from quartermaster.store.database import Connection
 
 SECRET_BYTES: Final = tokens.SECRET_BYTES
@@ -188,12 +188,34 @@ def list_members(connection: Connection, workspace: int) -> list[Member]:
     return [Member(user_id=user_id, role=Role(role)) for user_id, role in rows]
 
 
+def role_of(connection: Connection, workspace: int, user_id: str) -> Role | None:
+    """The role of a user in a workspace; None for one who is no member."""
+    row = connection.execute(
+        "select membership.role from membership join user on user.id = membership.user"
+        " where membership.workspace = ? and user.user_id = ?",
+        (workspace, user_id),
+    ).fetchone()
+    return None if row is None else Role(row[0])
+
+
+def an_owner_signs_in(connection: Connection, workspace: int, now: int) -> bool:
+    """Whether a token is valid by which an OWNER of a workspace acts there."""
+    row = connection.execute(
+        "select 1 from token join membership on membership.user = token.user"
+        " where membership.workspace = ? and membership.role = ?"
+        " and coalesce(token.workspace, membership.workspace) = membership.workspace"
+        " and token.revoked_at is null and coalesce(token.expires_at, ?) > ? limit 1",
+        (workspace, int(Role.OWNER), now + 1, now),
+    ).fetchone()
+    return row is not None
+
+
 def _keep_an_owner(connection: Connection, workspace: int, user: int, user_id: str) -> None:
     owners = connection.execute(
         "select user from membership where workspace = ? and role = ? limit 2", (workspace, int(Role.OWNER))
     ).fetchall()
     if owners == [(user,)]:
-        raise UsageError(f"{user_id!r} is the last OWNER of this workspace; make another member OWNER first")
+        raise Conflict(f"{user_id!r} is the last OWNER of this workspace; make another member OWNER first")
 
 
 def create_token(
@@ -263,12 +285,16 @@ def find_token(connection: Connection, token_id: str) -> Token:
     raise NotFound(f"no token {token_id!r}; `token list` shows the ids of all tokens")
 
 
-def list_tokens(connection: Connection) -> list[Token]:
-    """Every token, also revoked and expired ones, the newest first."""
+def list_tokens(connection: Connection, workspace: int | None = None) -> list[Token]:
+    """Every token, also revoked and expired ones, the newest first. With a workspace: those that are bound
+    to it, and those of its members that are bound to none."""
     rows = connection.execute(
         "select token_id, user_id, workspace_id, token.created_at, expires_at, revoked_at, last_used_day"
         " from token join user on user.id = token.user left join workspace on workspace.id = token.workspace"
-        " order by token.created_at desc, token_id"
+        " where ?1 is null or token.workspace = ?1 or (token.workspace is null"
+        " and token.user in (select membership.user from membership where membership.workspace = ?1))"
+        " order by token.created_at desc, token_id",
+        (workspace,),
     )
     fields = Token.__struct_fields__
     return [Token(**dict(zip(fields, row, strict=True))) for row in rows]

@@ -27,6 +27,7 @@ from litestar.testing import TestClient
 from quartermaster.api.application import ROUTES, make_application
 from quartermaster.api.page import page
 from quartermaster.core.alerts import OnRegression, Webhook
+from quartermaster.store import access
 from quartermaster.store.access import Role
 from quartermaster.store.alerts import Composed, NewRule, add_rule, advance
 from quartermaster.store.database import Connection
@@ -55,6 +56,34 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
     "GET /api/v1/session": ("/api/v1/session", None, (401, 401, 200, 200, 200, 200)),
     "POST /api/v1/session": ("/api/v1/session", {}, (401, 401, 201, 201, 201, 201)),
     "DELETE /api/v1/session": ("/api/v1/session", None, (401, 401, 204, 204, 204, 204)),
+    "GET /api/v1/members": ("/api/v1/members", None, READ),
+    "POST /api/v1/members": (
+        "/api/v1/members",
+        {"user_id": "somebody", "role": "VIEWER"},
+        (401, 401, 403, 403, 403, 201),
+    ),
+    "PATCH /api/v1/members/{user_id:str}": (
+        "/api/v1/members/{member}",
+        {"role": "MEMBER"},
+        (401, 401, 403, 403, 403, 200),
+    ),
+    "DELETE /api/v1/members/{user_id:str}": (
+        "/api/v1/members/{member}",
+        None,
+        (401, 401, 403, 403, 403, 204),
+    ),
+    "GET /api/v1/tokens": ("/api/v1/tokens", None, (401, 401, 403, 403, 403, 200)),
+    "POST /api/v1/tokens": ("/api/v1/tokens", {"expires": "1h"}, (401, 401, 403, 403, 403, 201)),
+    "POST /api/v1/tokens/{token_id:str}/rotate": (
+        "/api/v1/tokens/{token}/rotate",
+        {},
+        (401, 401, 403, 403, 403, 201),
+    ),
+    "DELETE /api/v1/tokens/{token_id:str}": (
+        "/api/v1/tokens/{token}",
+        None,
+        (401, 401, 403, 403, 403, 204),
+    ),
     "POST /api/v1/eval/replay": ("/api/v1/eval/replay", REPLAY, (401, 401, 403, 403, 403, 202)),
     "POST /api/v1/eval/regression": ("/api/v1/eval/regression", REGRESSION, (401, 401, 403, 403, 403, 202)),
     "POST /api/v1/eval/comparisons": ("/api/v1/eval/comparisons", COMPARISON, (401, 401, 403, 403, 403, 202)),
@@ -162,6 +191,11 @@ NAMED: tuple[tuple[str, str, Any, tuple[str, str, str] | None], ...] = (
         BASELINES,
     ),
     ("POST", "/api/v1/eval/regression", {"baseline": "{id}", "candidate_mission_id": MISSION}, BASELINES),
+    ("PATCH", "/api/v1/members/{id}", {"role": "VIEWER"}, None),
+    ("DELETE", "/api/v1/members/{id}", None, None),
+    ("POST", "/api/v1/tokens", {"user_id": "{id}"}, None),
+    ("POST", "/api/v1/tokens/{id}/rotate", {}, None),
+    ("DELETE", "/api/v1/tokens/{id}", None, None),
     ("GET", "/api/v1/alerts/deliveries?rule_id={id}", None, RULES),
     ("DELETE", "/api/v1/alerts/rules/{id}", None, RULES),
     ("GET", "/api/v1/sources?q={id}", None, None),
@@ -177,6 +211,7 @@ class TenancyWorld(World):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.guests: list[str] = []
         line = msgspec.json.encode(NATIVE) + b"\n"
         self.source = self.ingest(self.crew, "crew.ndjson", line)
         self.foreign_source = self.ingest(self.foreign, "foreign.ndjson", line)
@@ -244,6 +279,31 @@ def run_of(shared: TenancyWorld, client: TestClient[Litestar], principal: str, m
     return str(queued.json()["run_id"])
 
 
+def member_of(shared: TenancyWorld, workspace: int) -> tuple[str, str]:
+    """A new VIEWER and the id of their token, which is bound to the workspace."""
+    user_id = f"guest-{len(shared.guests)}"
+    shared.guests.append(user_id)
+    shared.member(user_id, Role.VIEWER, workspace)
+    token_id = access.token_id_of(shared.token(user_id, workspace=workspace))
+    assert token_id is not None
+    return user_id, token_id
+
+
+def ids_of(shared: TenancyWorld, client: TestClient[Litestar], path: str, body: Any) -> tuple[str, str, str]:
+    """An own, a foreign and an unknown id of what the path is about."""
+    if "sources" in path:
+        names = ("crew.ndjson", "foreign.ndjson", "nowhere.ndjson")
+        return names if "?q=" in path else (shared.source, shared.foreign_source, "src_" + "0" * 16)
+    if "members" in path or "tokens" in path:
+        (user, token), (foreign_user, foreign_token) = (
+            member_of(shared, workspace) for workspace in (shared.crew, shared.foreign)
+        )
+        by_user = "members" in path or (body and "user_id" in body)
+        return (user, foreign_user, "nobody") if by_user else (token, foreign_token, "0" * 12)
+    own = run_of(shared, client, OWNER, MISSION)
+    return own, run_of(shared, client, FOREIGN_OWNER, FOREIGN_MISSION), "er_" + "0" * 16
+
+
 def told(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     headers = {
         name: value for name, value in response.headers.items() if name not in ("date", "x-request-id")
@@ -260,7 +320,9 @@ def test_every_kind_of_caller_gets_the_answer_of_the_matrix(
     shared: TenancyWorld, client: TestClient[Litestar], route: str
 ) -> None:
     path, body, expected = MATRIX[route]
+    member, token = member_of(shared, shared.crew)
     path = path.replace("{run}", run_of(shared, client, ADMIN, MISSION)).replace("{source}", shared.source)
+    path = path.replace("{member}", member).replace("{token}", token)
     method = route.split()[0]
     given = [
         client.request(method, path, json=body, headers=shared.headers(principal)).status_code
@@ -279,12 +341,7 @@ def test_a_foreign_id_is_answered_like_one_that_does_not_exist(
     body: Any,
     ids: tuple[str, str, str] | None,
 ) -> None:
-    if ids is None and "sources" in path:
-        names = ("crew.ndjson", "foreign.ndjson", "nowhere.ndjson")
-        ids = names if "?q=" in path else (shared.source, shared.foreign_source, "src_" + "0" * 16)
-    elif ids is None:
-        own = run_of(shared, client, OWNER, MISSION)
-        ids = (own, run_of(shared, client, FOREIGN_OWNER, FOREIGN_MISSION), "er_" + "0" * 16)
+    ids = ids or ids_of(shared, client, path, body)
 
     def ask(wanted: str) -> tuple[int, bytes, dict[str, str]]:
         filled = json.loads(json.dumps(body).replace("{id}", wanted)) if body else None

@@ -8,6 +8,7 @@ _LIMITS = "tests/api/test_limits.py::test_"
 _CREDENTIALS = "tests/api/test_credentials.py::test_"
 _TENANCY = "tests/api/test_tenancy.py::test_"
 _STREAM = "tests/api/test_stream.py::test_"
+_MEMBERS = "tests/api/test_members_and_tokens.py::test_"
 _TOKENS = "tests/store/test_access.py::test_"
 _JOURNAL = "tests/store/test_journal.py::test_"
 _DAEMON = "tests/test_daemon.py::test_"
@@ -130,13 +131,17 @@ CASES: dict[int, Case] = {
     101: (_TENANCY + "every_kind_of_caller_gets_the_answer_of_the_matrix",),
     102: (
         _TOKENS + "the_last_owner_can_neither_go_nor_be_demoted",
-        _TENANCY + "the_matrix_has_every_route_and_no_other",
+        _MEMBERS + "an_admin_acts_on_nobody_above_an_admin",
+        _MEMBERS + "lower_roles_change_nobody_and_see_no_tokens",
+        _MEMBERS + "the_last_owner_stays",
+        _MEMBERS + "the_last_token_of_an_owner_stays",
     ),
     103: (_CREDENTIALS + "a_lower_role_and_a_lost_membership_count_within_a_second",),
-    104: Reason("Nobody is invited by a link: members are added by whoever owns the home folder."),
+    104: Reason("Nobody is invited by a link: owners and admins add members by their name."),
     105: Reason("A workspace cannot be deleted, so that no other one can take its name."),
-    106: Reason(
-        "No route makes a token: tokens are made by whoever owns the home folder, who may do everything."
+    106: (
+        _MEMBERS + "an_admin_acts_on_nobody_above_an_admin",
+        _MEMBERS + "a_token_acts_in_its_workspace_alone",
     ),
     107: (
         _LISTENERS + "a_host_that_others_reach_is_refused_with_the_reason_and_the_ways_out",
@@ -150,6 +155,7 @@ CASES: dict[int, Case] = {
     109: (
         "tests/cli/test_audit.py::test_every_act_on_members_and_tokens_says_who_did_what_to_whom",
         "tests/cli/test_audit.py::test_what_is_kept_and_what_leaves_is_told_too",
+        _MEMBERS + "every_act_is_in_the_journal_with_who_did_it_by_which_token",
         "tests/cli/test_audit.py::test_an_audit_entry_of_somebody_else_is_rejected",
     ),
     166: (_EDGE + "every_other_host_is_refused_on_every_path",),

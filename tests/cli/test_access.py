@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quartermaster.cli.token import parse_expiry
+from quartermaster.administration import parse_expiry
 from quartermaster.errors import UsageError
 
 DAY = 86_400 * 10**9
