@@ -22,6 +22,7 @@ from quartermaster.core.journal import format_instant
 from quartermaster.core.pricing import Price
 from quartermaster.core.selection import Selection
 from quartermaster.errors import NotFound, UsageError
+from quartermaster.grounds import ungrounded_actions
 from quartermaster.store import baselines, missions, trajectory
 from quartermaster.store.baselines import Baseline
 from quartermaster.store.database import Connection
@@ -144,4 +145,5 @@ def _frozen(
         baselines.journal_range(connection, mission.key),
         with_texts(rows, texts),
         price,
+        ungrounded_actions(connection, mission, check),
     )

@@ -9,6 +9,7 @@ from quartermaster.core.pricing import PriceBook
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Trial, trial_of
 from quartermaster.core.tuning import PAIR_METRICS, Known
+from quartermaster.grounds import ungrounded_actions
 from quartermaster.store import missions, trajectory
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
@@ -33,7 +34,11 @@ def read_trials(
     """One side of a comparison: every selected mission judged alone. `check` is asked between missions."""
     texts = Texts(connection)
     return tuple(
-        trial_of(mission, _assess(connection, mission, texts, price, check))
+        trial_of(
+            mission,
+            _assess(connection, mission, texts, price, check),
+            ungrounded_actions(connection, mission, check),
+        )
         for mission in missions.select_missions(connection, workspace, selection)
     )
 
@@ -45,10 +50,12 @@ def read_history(
     *,
     price: PriceBook,
     check: Callable[[], None],
+    words: bool = False,
 ) -> tuple[Known, ...]:
     """Missions for questions about run-to-run variation: those selected, else all that were repeated.
 
-    Not more than `MISSIONS` and `ENTRIES`, the last changed first.
+    Not more than `MISSIONS` and `ENTRIES`, the last changed first. Hallucinations are only known where the
+    `words` of all are read, which takes ten times as long.
     """
     texts = Texts(connection)
     if selection is None:
@@ -57,16 +64,20 @@ def read_history(
         found = missions.select_missions(connection, workspace, selection)[:MISSIONS]
     entries = accumulate(mission.entries for mission in found)
     return tuple(
-        _known(mission, _assess(connection, mission, texts, price, check))
+        _known(
+            mission,
+            _assess(connection, mission, texts, price, check),
+            ungrounded_actions(connection, mission, check) if words else None,
+        )
         for mission, reached in zip(found, entries, strict=True)
         if reached <= ENTRIES
     )
 
 
-def _known(mission: Mission, assessment: Assessment) -> Known:
+def _known(mission: Mission, assessment: Assessment, ungrounded: int | None) -> Known:
     return Known(
         variant=mission.variant,
-        trial=trial_of(mission, assessment),
+        trial=trial_of(mission, assessment, ungrounded),
         numbers={metric: assessment.metric(metric).number for metric in PAIR_METRICS},
     )
 

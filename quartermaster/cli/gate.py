@@ -58,7 +58,7 @@ def tune(
     settings = settings_for(home)
     local = open_local(settings, workspace, create=False)
     try:
-        history = local.history(None)
+        history = local.history(None, words=True)
     finally:
         local.close()
     if not history:

@@ -222,12 +222,13 @@ class Local:
             lambda connection: runs.run_ids_starting(connection, self._workspace, prefix, limit)
         )
 
-    def history(self, selection: Selection | None) -> tuple[Known, ...]:
-        """Missions that were repeated, or those selected, judged alone."""
+    def history(self, selection: Selection | None, *, words: bool = False) -> tuple[Known, ...]:
+        """Missions that were repeated, or those selected, judged alone; with the hallucinations that their
+        `words` show."""
         price = PriceBook(own_prices(self._settings))
         return self._database.read_blocking(
             lambda connection: read_history(
-                connection, self._workspace, selection, price=price, check=nothing_to_check
+                connection, self._workspace, selection, price=price, check=nothing_to_check, words=words
             ),
             _HISTORY_SECONDS,
         )

@@ -124,13 +124,15 @@ class MissionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrozenMission(msgspec.Struct, frozen=True, kw_only=True):
-    """One mission with everything that a verdict on it rests on."""
+    """One mission with everything that a verdict on it rests on. It keeps no words, so `ungrounded`, the
+    findings of ungrounded actions in them, was counted when it was frozen; None where that was not done."""
 
     facts: MissionFacts
     journal: JournalRange
     texts: tuple[str, ...]
     rows: tuple[FrozenRow, ...]
     computed: Computed
+    ungrounded: int | None = None
 
     @property
     def mission_id(self) -> str:
@@ -205,8 +207,14 @@ def accepted_after(head: Head, former: Capsule) -> Head:
     return msgspec.structs.replace(head, history=(last, *former.head.history))
 
 
-def freeze(facts: MissionFacts, journal: JournalRange, rows: Iterable[Row], price: Price) -> FrozenMission:
-    """One mission; its rows hold their texts themselves."""
+def freeze(
+    facts: MissionFacts,
+    journal: JournalRange,
+    rows: Iterable[Row],
+    price: Price,
+    ungrounded: int | None,
+) -> FrozenMission:
+    """One mission; its rows hold their texts themselves. `ungrounded` is what its words showed."""
     places: dict[str, int] = {}
 
     def place(text: str | None) -> int | None:
@@ -229,6 +237,7 @@ def freeze(facts: MissionFacts, journal: JournalRange, rows: Iterable[Row], pric
         texts=tuple(places),
         rows=frozen_rows,
         computed=computed_from(assessor.result()),
+        ungrounded=ungrounded,
     )
 
 

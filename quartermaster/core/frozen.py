@@ -93,7 +93,10 @@ def assess_frozen(
 
 def trials_of(capsule: Capsule, price: Price | None = None) -> tuple[Trial, ...]:
     """What a comparison of sets looks at."""
-    return tuple(trial_of(mission.facts, assess_frozen(mission, price)) for mission in capsule.missions)
+    return tuple(
+        trial_of(mission.facts, assess_frozen(mission, price), mission.ungrounded)
+        for mission in capsule.missions
+    )
 
 
 def head_of(made_by: str, profile: Profile, prices: str) -> Head:

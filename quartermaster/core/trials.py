@@ -19,6 +19,8 @@ TERMINAL: Final = ABNORMAL | {"succeeded", "failed"}
 
 INFRASTRUCTURE_SHARE: Final = 0.05
 """Beyond this share of an arm's missions, failures of the infrastructure cannot be set aside."""
+VERDICT_ONLY: Final = "verdict only"
+"""The label `recorded` of a mission of which nothing but its verdict is known: it has no other values."""
 _UNSTABLE_RUNS: Final = 10
 _UNSTABLE_BETWEEN: Final = (0.2, 0.8)
 _NANOSECONDS: Final = 1e9
@@ -272,10 +274,15 @@ def _arm(
     )
 
 
-def trial_of(mission: Facts, assessment: Assessment) -> Trial:
-    """What a comparison of sets looks at. Money that is known in part comes with its coverage."""
+def trial_of(mission: Facts, assessment: Assessment, ungrounded: int | None) -> Trial:
+    """What a comparison of sets looks at. Money that is known in part comes with its coverage.
+
+    Hallucinations are those that a guardrail reported and the `ungrounded` actions that its words show;
+    None where nobody looked, and then their number cannot be said.
+    """
     cost = assessment.metric("total_cost_usd")
     known = cost.value if cost.value is not None or not cost.coverage.known else cost.partial
+    reported = assessment.metric("hallucinations").number
     values: dict[str, float | None] = {
         "work_steps": assessment.model_calls + assessment.commands,
         "steps": assessment.steps,
@@ -283,19 +290,20 @@ def trial_of(mission: Facts, assessment: Assessment) -> Trial:
         "total_cost_usd": float(known) if isinstance(known, int | float) else None,
         "wall_time": _seconds(mission),
         "tool_calls": assessment.commands,
-        "hallucinations": assessment.metric("hallucinations").number,
+        "hallucinations": None if None in (reported, ungrounded) else (reported or 0) + (ungrounded or 0),
         "guardrail_blocks": assessment.blocks,
     }
+    labels = mission.labels or {}
     return Trial(
         mission_id=mission.mission_id,
         task=mission.task or _goal_of(mission.title),
         order=mission.trial or 0,
         status=_status(mission, assessment),
-        values=values,
+        values=values if labels.get("recorded") != VERDICT_ONLY else {"wall_time": values["wall_time"]},
         cost_coverage=_priced_share(assessment),
         tool_ok=assessment.commands - assessment.failed_commands - assessment.commands_without_outcome,
         tool_errors=assessment.failed_commands,
-        infrastructure=(mission.labels or {}).get("ended_by") == "infrastructure",
+        infrastructure=labels.get("ended_by") == "infrastructure",
         failure_modes={finding.failure_mode: 1 for finding in assessment.findings},
         behaviour=BehaviourProfile(Counter(dict(assessment.transitions))),
     )

@@ -24,7 +24,7 @@ def behaviour(*tools):
 
 
 def profile(rows):
-    return trial_of(MissionFacts(mission_id="m"), assess(rows, PlainTexts())).behaviour
+    return trial_of(MissionFacts(mission_id="m"), assess(rows, PlainTexts()), 0).behaviour
 
 
 def side(arm, tools_of, tasks=30, runs=1):

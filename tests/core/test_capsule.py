@@ -61,7 +61,7 @@ def frozen(name, price=None, task=None, outcome="succeeded", **told):
     facts = MissionFacts(
         mission_id=name, task=task or name, outcome=outcome, started_at=DAY, ended_at=DAY + 10**10
     )
-    return freeze(facts, NOWHERE, rows(**told), price or prices("1"))
+    return freeze(facts, NOWHERE, rows(**told), price or prices("1"), 0)
 
 
 def sealed(*missions, edition="first"):
@@ -129,7 +129,7 @@ def test_the_verdict_on_two_capsules_is_that_on_the_missions_themselves():
 def test_the_trials_of_a_capsule_are_those_of_its_missions():
     missions = [frozen(f"m{n}", commands=n + 1, outcome="failed" if n % 3 else "succeeded") for n in range(8)]
     direct = [
-        trial_of(mission.facts, assess(rows(commands=n + 1), PlainTexts(), 0, prices("1")))
+        trial_of(mission.facts, assess(rows(commands=n + 1), PlainTexts(), 0, prices("1")), 0)
         for n, mission in enumerate(missions)
     ]
     opened = sealed(*missions)
