@@ -16,6 +16,10 @@ def main() -> None:
             from quartermaster import worker  # noqa: PLC0415
 
             sys.exit(worker.main(Path(database), int(memory)))
+        case ["batch-worker"]:
+            from quartermaster.batch.processes import serve  # noqa: PLC0415
+
+            sys.exit(serve())
         case arguments:
             from quartermaster.cli import run  # noqa: PLC0415
 

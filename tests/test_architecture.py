@@ -42,6 +42,7 @@ LEVELS = (
     {"api", "exports", "web"},
     {
         "__main__",
+        "batch",
         "cli",
         "client",
         "config",

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "similar": "Find missions of the same shape, and how they ended.",
     "journal": "List journal entries, newest first; verify that they are those that came.",
     "export": "Write missions for other programs: NDJSON, CSV, Parquet, OTLP, XES.",
+    "batch": "Evaluate any number of recordings into Parquet tables, here or on a cluster.",
     "eval": "Replay missions, compare them, and read the results.",
     "compare": "Say whether one side is worse: recordings, missions, or sets of them.",
     "plan": "Say what changes a suite can see, and how many runs a change needs to be seen.",
