@@ -39,7 +39,8 @@ def read_object(
     rejected: list[RejectedLine] = []
     fields = _recovered_fields(document, start, lists, rejected)
     struct: type[S] = decoder.type
-    return struct(**{name: fields[name] for name in struct.__struct_fields__ if name in fields}), rejected
+    names = zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
+    return struct(**{field: fields[name] for field, name in names if name in fields}), rejected
 
 
 def read_list(document: bytes, decode: Callable[[Any], T]) -> tuple[list[T], list[RejectedLine]]:

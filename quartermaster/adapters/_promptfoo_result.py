@@ -14,8 +14,8 @@ from quartermaster.adapters._test_cases import (
     Verdict,
     digest_of,
     entries_of,
-    milliseconds_of,
     number_of,
+    seconds_of,
 )
 from quartermaster.core.journal import minted_id
 
@@ -96,7 +96,7 @@ class Results:
             verdict=verdict,
             harness=about.harness,
             began=about.began,
-            duration_ms=milliseconds_of((number_of(result.latency_ms) or 0) / 1000),
+            seconds=_latency(result.latency_ms),
             variant=variant,
             turns=tuple((by_user, text) for by_user, text in ((True, asked), (False, answered)) if text),
             was_called=True,
@@ -151,6 +151,11 @@ def _verdict(result: Result, response: dict[str, Any]) -> tuple[Verdict, str | N
     if type(result.success) is not bool:
         return "skipped", "the result says neither success nor failure"
     return ("passed", None) if result.success else ("failed", reason)
+
+
+def _latency(milliseconds: Any) -> float | None:
+    known = seconds_of(milliseconds)
+    return None if known is None else known / 1000
 
 
 def _checks(grading: dict[str, Any]) -> list[Check]:

@@ -3,7 +3,7 @@
 Such a program knows no agent. What it reports is who was asked what, what came back, and its own verdict:
 the outcome is the harness's word. A test that could not be carried out (`errored`) says nothing of the
 agent; it is an aborted mission that the infrastructure ended, and comparisons set it aside. One that was
-`skipped` has no outcome.
+`skipped` has no outcome. Where a file says nothing but verdicts, steps, tokens and costs cannot be said.
 """
 
 from collections import Counter
@@ -15,12 +15,13 @@ import msgspec
 
 from quartermaster.adapters._entries import TEXT_LIMIT, Mission, cut, cut_arguments, one_line
 from quartermaster.adapters._story import MINUTE, Story, Usage, cost_of, count_of, title_of
+from quartermaster.core.trials import VERDICT_ONLY
 
 Verdict = Literal["passed", "failed", "errored", "skipped"]
 
 _CHECKS_LIMIT: Final = 50
 _MOST_SECONDS: Final = 1e9
-_MILLISECOND: Final = 10**6
+_SECOND: Final = 10**9
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -51,7 +52,7 @@ class CaseRun(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     harness: str
     began: int | None = None
-    duration_ms: int | None = None
+    seconds: float | None = None
     variant: str | None = None
     model: str | None = None
     agent: str | None = None
@@ -92,11 +93,12 @@ def entries_of(format_name: str, run: CaseRun) -> list[bytes]:
         call_id = f"call {index}"
         story.begin(call_id, tool.name, tool.arguments)
         story.end(call_id, output=tool.output)
-    if run.duration_ms is not None:
-        story.at((run.began or MINUTE) + run.duration_ms * _MILLISECOND)
+    if run.seconds is not None:
+        story.at((run.began or MINUTE) + int(run.seconds * _SECOND))
     if run.was_called:
         error = one_line(run.reason or "") or None if run.verdict == "errored" else None
-        about = {"total_tokens": run.total_tokens, "duration_ms": run.duration_ms, "error": error}
+        lasted = None if run.seconds is None else round(run.seconds * 1000)
+        about: dict[str, Any] = {"total_tokens": run.total_tokens, "duration_ms": lasted, "error": error}
         story.model_call("call", run.model or run.variant, run.usage, **about)
     for index, (by_user, text) in enumerate(run.turns):
         if not by_user:
@@ -126,6 +128,7 @@ def _labels(run: CaseRun) -> dict[str, Any]:
     told = {
         "verdict": run.verdict,
         "ended_by": "infrastructure" if run.verdict == "errored" else None,
+        "recorded": None if run.was_called or run.tools else VERDICT_ONLY,
         "checks": [_told(check) for check in run.checks[:_CHECKS_LIMIT]] or None,
         **{name: cut_arguments(value) for name, value in run.labels.items()},
     }
@@ -182,9 +185,10 @@ def number_of(value: Any) -> float | None:
     return float(value) if -_MOST_SECONDS < value < _MOST_SECONDS else None
 
 
-def milliseconds_of(seconds: Any) -> int | None:
-    known = number_of(seconds)
-    return round(known * 1000) if known is not None and known >= 0 else None
+def seconds_of(value: Any) -> float | None:
+    """How long something took."""
+    known = number_of(value)
+    return known if known is not None and known >= 0 else None
 
 
 class Properties:
