@@ -33,5 +33,5 @@ def test_a_case_names_tests_that_exist_or_a_reason(number: int):
 
 
 def test_a_section_that_is_claimed_is_claimed_whole():
-    for first, last in ((1, 152), (166, 180)):
+    for first, last in ((1, 180), (190, 202)):
         assert {number for number in range(first, last + 1) if number not in CASES} == set()

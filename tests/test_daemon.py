@@ -1,5 +1,6 @@
 """`quartermaster serve`: first start, lock, address, inboxes, signals, slow and too many clients."""
 
+import http.client
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
@@ -288,10 +290,31 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BODY_SECONDS", 0.6)
 
 
-async def _served(use: Callable[[int], bytes]) -> bytes:
+_MORE_THAN_KERNELS_HOLD = 32 * 2**20
+
+
+async def _endless(scope, receive, send) -> None:
+    """Answers every request with bytes until the client has gone."""
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def flow() -> None:
+        while True:
+            await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(flow)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
+
+async def _served(use: Callable[[int], bytes], application: Any = _empty) -> bytes:
     """What a client in a thread gets from a server on a free port."""
     listener = listeners.bind("127.0.0.1", 0, guarded=False)
-    running = server.Server(_empty)
+    running = server.Server(application)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             await tasks.start(running.run_on, [listener])
@@ -345,6 +368,26 @@ async def test_a_connection_that_is_kept_open_is_not_measured_while_nothing_is_a
 
 
 @pytest.mark.anyio
+async def test_a_client_that_leaves_unread_what_it_is_sent_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "STALLED_SECONDS", 0.5)
+    buffered: list[int] = []
+
+    def use(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(1.5)
+            try:
+                while sum(buffered) < _MORE_THAN_KERNELS_HOLD and (data := client.recv(65_536)):
+                    buffered.append(len(data))
+            except ConnectionError:
+                return b"closed"
+        return b"ended"
+
+    assert await _served(use, _endless) in (b"closed", b"ended")
+    assert sum(buffered) < _MORE_THAN_KERNELS_HOLD
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "head", [b"x: " + b"y" * 70_000, b"\r\n".join(b"x%d: y" % number for number in range(20_000))]
 )
@@ -368,6 +411,29 @@ async def test_more_connections_than_the_limit_are_turned_away(monkeypatch: pyte
     answer = await _served(use)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in answer
+
+
+def test_requests_while_the_daemon_stops_are_answered_or_refused_and_none_hangs(start_daemon):
+    daemon = start_daemon()
+    place = urlsplit(daemon.url)
+    kept = http.client.HTTPConnection(place.netloc, timeout=5)
+    kept.request("GET", "/healthz")
+    assert kept.getresponse().read()
+    daemon.process.send_signal(signal.SIGTERM)
+    told = set()
+    while True:
+        try:
+            kept.request("GET", "/api/v1/missions", headers={"Authorization": f"Bearer {daemon.token}"})
+            answer = kept.getresponse()
+            answer.read()
+            told.add(answer.status)
+        except (ConnectionError, http.client.HTTPException):  # a time-out is neither
+            break
+    kept.close()
+    assert told <= {200, 503}
+    assert daemon.process.wait(5) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((place.hostname, place.port), timeout=5)
 
 
 def test_the_daemon_listens_on_sixth_version_loopback_too(start_daemon):

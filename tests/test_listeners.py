@@ -145,22 +145,41 @@ def test_a_daemon_on_a_unix_socket_is_asked_by_the_command_line(home: Path, tmp_
     assert not (tmp_path / "qm.sock").exists()
 
 
-def test_a_socket_that_was_opened_for_the_daemon_is_taken(home: Path):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        script = (
-            "import os, sys; os.dup2(int(sys.argv[1]), 3);"
-            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
-            "command = [sys.executable, '-m', 'quartermaster', 'serve', '--home', sys.argv[2]];"
-            "os.execv(sys.executable, command)"
-        )
-        process = subprocess.Popen(
+def started_on(listener: socket.socket, home: Path) -> "subprocess.Popen[bytes]":
+    """A daemon that is given an open socket, as systemd does it."""
+    script = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3);"
+        "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+        "command = [sys.executable, '-m', 'quartermaster', 'serve', '--home', sys.argv[2]];"
+        "os.execv(sys.executable, command)"
+    )
+    with home.with_name("log").open("ab") as log:
+        return subprocess.Popen(
             [sys.executable, "-c", script, str(listener.fileno()), str(home)],
             pass_fds=(listener.fileno(),),
             stdout=subprocess.DEVNULL,
-            stderr=home.with_name("log").open("ab"),
+            stderr=log,
             env={**os.environ, "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0"},
         )
+
+
+def test_a_request_that_came_before_the_daemon_was_ready_is_answered_by_it(home: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)
+        connection.request("GET", "/readyz")
+        process = started_on(listener, home)
+        try:
+            assert connection.getresponse().status == 200
+            connection.close()
+            assert address_of(home, process)
+        finally:
+            assert stopped(process) == 0
+
+
+def test_a_socket_that_was_opened_for_the_daemon_is_taken(home: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        process = started_on(listener, home)
         try:
             assert address_of(home, process) == f"http://127.0.0.1:{port}"
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

@@ -88,9 +88,9 @@ CASES: dict[int, Case] = {
         "tests/store/test_space.py::test_a_daemon_without_room_says_so_refuses_and_goes_on_by_itself",
         "tests/store/test_space.py::test_a_daemon_whose_disk_fails_answers_unknown_and_ends_with_a_clear_line",
     ),
-    85: Reason(
-        "Nothing is accepted before everything runs: connections wait at the socket. After a stop was asked"
-        " for, what was accepted is answered and the rest is not accepted any more."
+    85: (
+        _LISTENERS + "a_request_that_came_before_the_daemon_was_ready_is_answered_by_it",
+        _DAEMON + "requests_while_the_daemon_stops_are_answered_or_refused_and_none_hangs",
     ),
     86: (
         _CREDENTIALS + "what_is_no_valid_token_gets_one_and_the_same_answer",
@@ -183,9 +183,7 @@ CASES: dict[int, Case] = {
         _LIMITS + "an_address_holds_a_number_of_connections_and_whoever_waits_longest_makes_room",
         _DAEMON + "more_connections_than_the_limit_are_turned_away",
     ),
-    175: Reason(
-        "A test would wait 30 seconds until such a client is let go; the limit is one of the server."
-    ),
+    175: (_DAEMON + "a_client_that_leaves_unread_what_it_is_sent_is_let_go",),
     176: (_STREAM + "a_principal_may_have_a_few_streams_and_a_closed_one_makes_room",),
     177: (
         _STREAM + "a_silent_stream_shows_that_it_lives",
