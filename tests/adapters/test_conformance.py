@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
@@ -66,11 +68,18 @@ def entries_and_rejected(adapter: Adapter, data: bytes) -> tuple[list[JournalEnt
     return entries, rejected
 
 
+def is_markup(data: bytes) -> bool:
+    return data.lstrip().startswith(b"<")
+
+
 def with_one_more(adapter: Adapter, data: bytes, thing: bytes) -> bytes:
     """The sample with something put before its second line, or before the first element of its list."""
     if adapter.line_based:
         first, rest = data.split(b"\n", 1)
         return first + b"\n" + thing + b"\n" + rest
+    if is_markup(data):
+        at = data.index(b"<testcase")
+        return data[:at] + b"<testcase " + thing + b"/>" + data[at:]
     at = data.index(b"[") + 1
     return data[:at] + thing + b"," + data[at:]
 
@@ -299,6 +308,8 @@ def test_every_development_trace_is_recognised_by_one_format_or_none():
 
 def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:
     """The sample with one value, anywhere in it, replaced by another of whatever type."""
+    if is_markup(data):
+        return with_another_attribute(data, chosen)
     if not adapter.line_based:
         return json.dumps(replaced(json.loads(data), chosen)).encode()
     lines = data.split(b"\n")
@@ -309,6 +320,12 @@ def mutated(adapter: Adapter, data: bytes, chosen: random.Random) -> bytes:
         value = chosen.choice(WRONG_VALUES)
     lines[index] = json.dumps(value).encode()
     return b"\n".join(lines)
+
+
+def with_another_attribute(data: bytes, chosen: random.Random) -> bytes:
+    place = chosen.choice(list(re.finditer(rb'(?<==")[^"]*', data)))
+    value = quoteattr(str(chosen.choice(WRONG_VALUES)))[1:-1].encode()
+    return data[: place.start()] + value + data[place.end() :]
 
 
 def replaced(value: Any, chosen: random.Random) -> Any:
