@@ -104,4 +104,6 @@ class Examiner:
         assessment = assess_mission(
             connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=self._prices
         )
-        return look_at(connection, mission, assessment, self._prices, limit=BACKGROUND_ENTRIES).fresh
+        return look_at(
+            connection, workspace, mission, assessment, self._prices, limit=BACKGROUND_ENTRIES
+        ).fresh

@@ -17,6 +17,7 @@ def rules_of(prices: OwnPrices) -> int:
 
 def look_at(
     connection: Connection,
+    workspace: int,
     mission: Mission,
     assessment: Assessment,
     prices: OwnPrices,
@@ -25,4 +26,4 @@ def look_at(
 ) -> Seen:
     """What is known of a mission by the rules that are in force."""
     price, rules = PriceBook(prices), rules_of(prices)
-    return examine.look(connection, mission, assessment, price=price, rules=rules, limit=limit)
+    return examine.look(connection, workspace, mission, assessment, price=price, rules=rules, limit=limit)

@@ -58,7 +58,7 @@ class Place:
             assessment = assess_mission(
                 connection, self.workspace, mission_id, 0, check=nothing_to_check, prices=PRICES
             )
-            return look_at(connection, mission, assessment, PRICES, limit=limit)
+            return look_at(connection, self.workspace, mission, assessment, PRICES, limit=limit)
 
         return self.database.read_blocking(look)
 

@@ -1,5 +1,6 @@
 """Native entries as the adapters of other formats write them."""
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ TEXT_LIMIT: Final = 2_000
 ARGUMENT_LIMIT: Final = 400
 _TOOL_LIMIT: Final = 200
 _NAME_LIMIT: Final = 200
+_SCHEMA_LIMIT: Final = 4_000
 _DEPTH_LIMIT: Final = 16
 _LATER: Final = "…"
 
@@ -162,6 +164,51 @@ def declared_tools(*declarations: Any) -> list[str] | None:
         for one in declaration if isinstance(declaration, list) else ():
             names.update(dict.fromkeys(_tool_names(one)))
     return list(names)[:_TOOL_LIMIT] or None
+
+
+def declared_schemas(*declarations: Any) -> dict[str, Any] | None:
+    """What the same definitions say of the arguments of each tool, as far as calls are held against it: which
+    are required, which may be, of what type. None where nothing is said."""
+    schemas: dict[str, Any] = {}
+    for declaration in declarations:
+        for one in declaration if isinstance(declaration, list) else ():
+            for name, schema in _tool_schemas(one):
+                if len(schemas) < _TOOL_LIMIT:
+                    schemas[name] = schema
+    return schemas or None
+
+
+def _tool_schemas(definition: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(definition, dict):
+        return
+    several = definition.get("function_declarations") or definition.get("functionDeclarations")
+    function = definition.get("function")
+    inside = (
+        several if isinstance(several, list) else [function if isinstance(function, dict) else definition]
+    )
+    for one in inside:
+        schema = _schema_of(one) if isinstance(one, dict) else None
+        if schema is not None:
+            yield from ((name, schema) for name in _named(one))
+
+
+def _schema_of(definition: dict[str, Any]) -> dict[str, Any] | None:
+    """The top of a schema, without descriptions and what lies deeper; a large one is as good as none."""
+    places = (definition.get(name) for name in ("parameters", "input_schema", "inputSchema"))
+    schema = next((one for one in places if isinstance(one, dict)), None)
+    if schema is None or not isinstance(schema.get("properties"), dict):
+        return None
+    kept: dict[str, Any] = {
+        "properties": {
+            name: {key: one[key] for key in ("type", "enum") if key in one}
+            for name, one in schema["properties"].items()
+            if isinstance(one, dict)
+        }
+    }
+    for key in ("required", "additionalProperties"):
+        if isinstance(schema.get(key), list | bool):
+            kept[key] = schema[key]
+    return kept if len(_encode(kept)) <= _SCHEMA_LIMIT else None
 
 
 def _tool_names(definition: Any) -> list[str]:

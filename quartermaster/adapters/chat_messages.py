@@ -22,7 +22,7 @@ from quartermaster.adapters._chat import (
     speaks_mini,
 )
 from quartermaster.adapters._documents import is_cut, members_by_name, read_list, read_object, records_of
-from quartermaster.adapters._entries import Mission, declared_tools, output_text
+from quartermaster.adapters._entries import Mission, declared_schemas, declared_tools, output_text
 from quartermaster.adapters._story import MINUTE, Story, arguments_of, text_of, title_of
 from quartermaster.adapters._team import TeamTalk
 
@@ -108,6 +108,7 @@ def _entries_of(document: _Document) -> list[bytes]:
             else None,
             "model": model if isinstance(model, str) and model else None,
             "tools": declared_tools(document.tools, document.functions),
+            "tool_schemas": declared_schemas(document.tools, document.functions),
             "clock": "ordinal",
         }
     )

@@ -14,7 +14,7 @@ import msgspec
 from quartermaster.adapters import DocumentAdapter, Record, RejectedLine
 from quartermaster.adapters import _json as json
 from quartermaster.adapters._documents import members_by_name, read_object, records_of
-from quartermaster.adapters._entries import Mission, declared_tools, output_text
+from quartermaster.adapters._entries import Mission, declared_schemas, declared_tools, output_text
 from quartermaster.adapters._story import (
     MINUTE,
     Story,
@@ -173,6 +173,7 @@ class _Part:
             or next((model for step in self._steps if (model := _text(step.model_name))), None),
             "version": _text(self._agent.version),
             "tools": declared_tools(self._agent.tool_definitions),
+            "tool_schemas": declared_schemas(self._agent.tool_definitions),
             "labels": {"schema_version": version} if version else None,
             "clock": None if self._timed else "ordinal",
         }

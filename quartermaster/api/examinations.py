@@ -11,12 +11,14 @@ from quartermaster.core.trajectory import PICODOLLARS
 
 
 def examination_detail(examination: Examination) -> dict[str, Any]:
-    """Everything that an examination found; `failure_counts` counts those beyond `failures` too."""
+    """Everything that an examination found; `failure_counts` counts those beyond `failures` too, and
+    `not_judged` says by detector what it lacks."""
     return {
         "unexamined": examination.unexamined,
         "catalogue": [metric_row(metric) for metric in examination.metrics],
         "failures": [failure_row(finding) for finding in examination.findings],
         "failure_counts": examination.counts,
+        "not_judged": examination.unknown,
         "claims": msgspec.to_builtins(examination.claims),
         "root_cause": msgspec.to_builtins(examination.root_cause),
     }

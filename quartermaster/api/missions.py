@@ -44,7 +44,8 @@ class MissionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One mission; beside these fields everything that a list shows.
 
     `metrics` and `failure_modes` are those of the contract. `catalogue`, `failures` (of the detectors, with
-    their steps), `claims` and `root_cause` come from its words; `unexamined` says why they are missing.
+    their steps), `claims` and `root_cause` come from its words; `unexamined` says why they are missing,
+    `not_judged` by detector why it cannot judge this mission.
     """
 
     mission_id: str
@@ -58,6 +59,7 @@ class MissionDetail(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: list[dict[str, Any]]
     failures: list[dict[str, Any]]
     failure_counts: dict[str, int]
+    not_judged: dict[str, str]
     claims: list[dict[str, Any]]
     root_cause: dict[str, Any] | None
     outcomes: list[dict[str, Any]]
@@ -145,7 +147,7 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
         assessment = evaluate.assess_mission(
             connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check, prices=prices
         )
-        seen = look_at(connection, mission, assessment, prices)
+        seen = look_at(connection, workspace, mission, assessment, prices)
         detail = mission_detail(
             mission,
             assessment,

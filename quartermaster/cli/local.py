@@ -110,7 +110,7 @@ class Local:
             assessment = assess_mission(
                 connection, self._workspace, mission_id, 0, check=nothing_to_check, prices=prices
             )
-            seen = look_at(connection, mission, assessment, prices)
+            seen = look_at(connection, self._workspace, mission, assessment, prices)
             detail = mission_detail(
                 mission,
                 assessment,

@@ -133,6 +133,9 @@ def _examination(form: str, shown: Row) -> Iterator[str]:
         if shown[name]:
             yield ""
             yield output.table(form, shown[name], columns)
+    if shown["not_judged"]:
+        yield ""
+        yield from (f"not judged: {name}: {reason}" for name, reason in shown["not_judged"].items())
     cause = shown["root_cause"]
     if cause is not None and cause["position"] is not None:
         agent = f" by {output.text(cause['agent'])}" if cause["agent"] else ""

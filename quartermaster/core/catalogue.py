@@ -68,6 +68,13 @@ def _rates(reference: str, provider: str | None, tier: str | None, minute: int |
     return tuple(_rates_of(price, reference) for price in prices)
 
 
+@lru_cache(maxsize=1024)
+def context_window(model: str) -> int | None:
+    """The tokens that a model takes at once; None where the name means no model, or nobody lists it."""
+    found = _find(model, None)
+    return None if found is None else found[1].context_window
+
+
 _TARIFFS: Final = {
     "batch": {"processing": "batch"},
     "flex": {"service_tier": "flex"},

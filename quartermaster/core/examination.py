@@ -12,12 +12,12 @@ import msgspec
 from quartermaster.core import root_cause
 from quartermaster.core.assessment import Assessment
 from quartermaster.core.claims import Claim, claims_of
-from quartermaster.core.failure_modes import DETECTORS, Context, Evidence, FailureMode, find_in
+from quartermaster.core.failure_modes import DETECTORS, Context, Evidence, FailureMode, find_in, unknown_in
 from quartermaster.core.mission_metrics import CATALOGUE, MissionMetric, measure
 from quartermaster.core.root_cause import RootCause
 from quartermaster.core.transcript import Transcript
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of metrics, claims and root causes; detectors have versions of their own. Raised with each change."""
 
 FINDINGS_LIMIT: Final = 100
@@ -32,7 +32,8 @@ _INFRASTRUCTURE: Final = "D24"
 class Examination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found out. `counts` are all findings by detector, `severities` by severity; `findings` are the
     first of each detector. `tools` holds the calls that succeeded and failed of each tool. `unexamined`
-    says why nothing was looked at, and then everything else is empty.
+    says why nothing was looked at, and then everything else is empty. `unknown` says by detector why it
+    cannot judge, `around` stands for the missions around this one that it was held against.
     """
 
     metrics: tuple[MissionMetric, ...] = ()
@@ -42,7 +43,9 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     claims: tuple[Claim, ...] = ()
     root_cause: RootCause | None = None
     tools: dict[str, tuple[int, int]] = {}
+    unknown: dict[str, str] = {}
     unexamined: str | None = None
+    around: int = 0
 
     @property
     def by_severity(self) -> dict[str, int] | None:
@@ -83,6 +86,7 @@ def examine(
         claims=claims_of(transcript),
         root_cause=root_cause.root_cause(transcript),
         tools=_tools(evidence),
+        unknown=unknown_in(evidence),
     )
 
 

@@ -34,6 +34,9 @@ from quartermaster.core.trajectory import (
 )
 from quartermaster.errors import Rejected
 
+BUDGETS: Final = ("cost_usd", "steps", "seconds")
+"""What a recording may set a limit to."""
+
 
 class EventKind(IntEnum):
     """What happened."""
@@ -125,7 +128,10 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """One mission in words. `outcome` is the strongest word on how it ended; None where nobody said.
 
     `tools` are the names of declared tools, None where the recording declares none. `timed` is False
-    where the recording has only an order: instants then say nothing about durations.
+    where the recording has only an order: instants then say nothing about durations. `tool_schemas` are the
+    JSON schemas of their arguments, `agent_tools` the tools that each agent may use, `required_tools` those
+    that must have run, `budgets` what the mission may use up (`cost_usd`, `steps`, `seconds`): all of it as
+    the recording declares it.
     """
 
     mission_id: str
@@ -138,6 +144,10 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     model: str | None = None
     tools: tuple[str, ...] | None = None
+    tool_schemas: dict[str, Any] = {}
+    agent_tools: dict[str, tuple[str, ...]] = {}
+    required_tools: tuple[str, ...] = ()
+    budgets: dict[str, float] = {}
     outcome: str | None = None
     told: tuple[Told, ...] = ()
     labels: dict[str, Any] = {}
@@ -175,6 +185,10 @@ class _Words(Payload, gc=False):
     variant: Any = None
     labels: Any = None
     tools: Any = None
+    tool_schemas: Any = None
+    agent_tools: Any = None
+    required_tools: Any = None
+    budgets: Any = None
     outcome: Any = None
     reward: Any = None
     origin: Any = None
@@ -434,6 +448,31 @@ class Teller:
         if type(words.tools) is list:
             declared = {name: None for name in words.tools if type(name) is str}
             self._tools = (self._tools or {}) | declared
+        self._learn_rules(words)
+
+    def _learn_rules(self, words: _Words) -> None:
+        """What the mission may do and must do; the last declaration of a tool, an agent or a budget holds."""
+        if type(words.tool_schemas) is dict:
+            schemas = {name: one for name, one in words.tool_schemas.items() if type(one) is dict}
+            self._facts["tool_schemas"] = self._facts.get("tool_schemas", {}) | schemas
+        if type(words.agent_tools) is dict:
+            allowed = {
+                name: _texts(tools) for name, tools in words.agent_tools.items() if type(tools) is list
+            }
+            self._facts["agent_tools"] = self._facts.get("agent_tools", {}) | allowed
+        if type(words.required_tools) is list:
+            self._facts["required_tools"] = _texts(words.required_tools)
+        if type(words.budgets) is dict:
+            limits = {
+                name: float(limit)
+                for name, limit in words.budgets.items()
+                if name in BUDGETS and type(limit) in (int, float) and limit > 0
+            }
+            self._facts["budgets"] = self._facts.get("budgets", {}) | limits
+
+
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    return tuple(one for one in values if type(one) is str)
 
 
 def _read(raw: bytes) -> _Line:

@@ -83,7 +83,7 @@ def read_words(connection: Connection, workspace: int, mission_id: str, terms: T
         connection, workspace, mission_id, 0, check=nothing_to_check, prices=terms.prices
     )
     transcript = read_transcript(connection, mission, price=PriceBook(terms.prices))
-    seen = look_at(connection, mission, assessment, terms.prices).examination
+    seen = look_at(connection, workspace, mission, assessment, terms.prices).examination
     return Words(mission_id, transcript.events, seen)
 
 

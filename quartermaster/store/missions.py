@@ -233,6 +233,20 @@ def repeated_runs(connection: Connection, workspace: int, like: Mission, *, limi
     return [_mission(row) for row in rows]
 
 
+def earlier_runs(connection: Connection, workspace: int, like: Mission, *, limit: int) -> list[Mission]:
+    """Runs of the same task by the same variant that ended and began before this one, the latest first;
+    none for a mission without a task or without a clock."""
+    if like.task is None or like.started_at is None:
+        return []
+    rows = connection.execute(
+        f"select {_COLUMNS} from mission where workspace = ? and mission_id is not null"  # noqa: S608 - our own
+        " and task = ? and variant is ? and outcome is not null and not ordinal and started_at < ?"
+        " order by started_at desc, mission_id limit ?",
+        (workspace, like.task, like.variant, like.started_at, limit),
+    )
+    return [_mission(row) for row in rows]
+
+
 def repeated_missions(connection: Connection, workspace: int, *, limit: int) -> list[Mission]:
     """Ended missions whose task was run more than once by their variant, last changed first."""
     rows = connection.execute(

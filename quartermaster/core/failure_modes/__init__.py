@@ -41,6 +41,7 @@ __all__ = [
     "detector",
     "find_failure_modes",
     "find_in",
+    "unknown_in",
 ]
 
 _NOTHING_KNOWN = Context()
@@ -61,3 +62,9 @@ def find_in(evidence: Evidence, *, names: Iterable[str] | None = None) -> tuple[
         for one in sorted(asked, key=attrgetter("id"))
         for finding in sorted(one.find(evidence), key=attrgetter("first", "last"))
     )
+
+
+def unknown_in(evidence: Evidence) -> dict[str, str]:
+    """By detector id why it cannot judge this mission, or not all that it looks for."""
+    reasons = {one.id: one.lacks(evidence) for one in DETECTORS.values() if one.lacks is not None}
+    return {id: reason for id, reason in sorted(reasons.items()) if reason is not None}

@@ -15,6 +15,7 @@ from quartermaster.core.transcript import Event, EventKind
 _STORM_CALLS: Final = 10
 _STORM_ERRORS: Final = 5
 _RATE_CALLS: Final = 6
+_FEWEST_WITHOUT_END: Final = 3
 
 _SEARCHES: Final = re.compile(
     r"(?:^|[|;&]\s*)(?:[ef]?grep|rg|ag|diff|test|\[|cmp|which|git diff|git grep)(?:\s|$)"
@@ -184,9 +185,19 @@ def silent_tool_failure(evidence: Evidence) -> Iterator[Sighting]:
         )
 
 
-@detector(id="D22", severity=Severity.INFO)
+def _no_results(evidence: Evidence) -> str | None:
+    calls = [evidence.events[at] for at in evidence.calls]
+    if len(calls) < _FEWEST_WITHOUT_END or not all(map(_has_no_end, calls)):
+        return None
+    return f"the recording holds no result of any of its {len(calls)} calls"
+
+
+@detector(id="D22", severity=Severity.INFO, lacks=_no_results)
 def orphan(evidence: Evidence) -> Iterator[Sighting]:
-    """Calls whose end was never recorded, but for those that may still be running at the end."""
+    """Calls whose end was never recorded, but for those that may still be running at the end. Where no call
+    has one, results are not recorded, and nothing can be said."""
+    if _no_results(evidence) is not None:
+        return
     last = next(
         (at for at in reversed(evidence.steps) if evidence.events[at].kind is not EventKind.TOOL_CALL), -1
     )

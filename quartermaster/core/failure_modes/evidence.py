@@ -12,13 +12,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from quartermaster.core.step_keys import VOLATILE, Patterns, StepKeys, error_class
-from quartermaster.core.transcript import Event, EventKind, Transcript
+from quartermaster.core.trajectory import PICODOLLARS
+from quartermaster.core.transcript import BUDGETS, Event, EventKind, Transcript
 
 Made = TypeVar("Made")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known besides the recording. All of it is optional; a rule that needs more stays silent.
+    """What is known besides the recording. All of it is optional; a rule that needs more says so.
 
     Budgets and costs are picodollars, instants nanoseconds. `context_window` gives the tokens that a model
     can take. `earlier_costs` are those of earlier runs of the same task. `tools` overrides what the
@@ -79,7 +80,7 @@ class Evidence:
 
     def __init__(self, transcript: Transcript, context: Context) -> None:
         self.transcript = transcript
-        self.context = context
+        self.context = _with_declarations(context, transcript)
         self.events: tuple[Event, ...] = transcript.events
         self.keys = StepKeys(context.volatile)
         self._writes: dict[tuple[str, str | None], bool] = {}
@@ -228,6 +229,20 @@ class Evidence:
     @cached_property
     def _unknown_cost(self) -> list[int]:
         return _sums([_lacks(event, event.cost) for event in self.events])
+
+
+def _with_declarations(context: Context, transcript: Transcript) -> Context:
+    """What the recording declares stands where nothing else is known."""
+    cost, steps, seconds = (transcript.budgets.get(name) for name in BUDGETS)
+    return msgspec.structs.replace(
+        context,
+        cost_budget=context.cost_budget or (None if cost is None else round(cost * PICODOLLARS)),
+        step_budget=context.step_budget or (None if steps is None else int(steps)),
+        seconds_budget=context.seconds_budget or seconds,
+        tool_schemas=context.tool_schemas or transcript.tool_schemas,
+        agent_tools=context.agent_tools or transcript.agent_tools,
+        required_tools=context.required_tools or transcript.required_tools,
+    )
 
 
 def reads_only(command: str) -> bool:

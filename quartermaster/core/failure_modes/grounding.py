@@ -86,7 +86,27 @@ def _words(text: str) -> list[str]:
     return plain.translate(_SPACES).split() if plain.isascii() else _WORD.findall(plain)
 
 
-@detector(id="D17", severity=Severity.WARN, confidence=Confidence.LIKELY, trail=("Tool-related",))
+def _no_declarations(evidence: Evidence) -> str | None:
+    if not evidence.calls:
+        return None
+    missing = [
+        told
+        for told, known in (
+            ("which tools there are", evidence.declared_tools),
+            ("schemas of their arguments", evidence.context.tool_schemas),
+        )
+        if not known
+    ]
+    return f"in part: the recording does not hold {' and '.join(missing)}" if missing else None
+
+
+@detector(
+    id="D17",
+    severity=Severity.WARN,
+    confidence=Confidence.LIKELY,
+    trail=("Tool-related",),
+    lacks=_no_declarations,
+)
 def ungrounded_action(evidence: Evidence) -> Iterator[Sighting]:
     """A tool that is not there, an id that nobody gave, a place that was guessed and missed, or arguments
     that do not fit the tool's schema."""
@@ -316,7 +336,14 @@ def _value_faults(name: str, wanted: Mapping[str, Any], value: Any) -> Iterator[
         yield f"{name} is none of the allowed values"
 
 
-@detector(id="D20", severity=Severity.HIGH, mast=("1.2",))
+def _no_roles(evidence: Evidence) -> str | None:
+    agents = {event.agent for event in evidence.events if event.agent is not None}
+    if len(agents) < 2 or evidence.context.agent_tools:
+        return None
+    return f"the recording does not say which tools each of its {len(agents)} agents may use"
+
+
+@detector(id="D20", severity=Severity.HIGH, mast=("1.2",), lacks=_no_roles)
 def role_breach(evidence: Evidence) -> Iterator[Sighting]:
     """An agent that uses a tool which is not its own, or speaks in another agent's name."""
     allowed = evidence.context.agent_tools

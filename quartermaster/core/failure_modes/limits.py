@@ -51,7 +51,19 @@ _CRASH: Final = re.compile(
 )
 
 
-@detector(id="D09", severity=Severity.HIGH, trail=("Resource Exhaustion",))
+def _no_measure_of_cost(evidence: Evidence) -> str | None:
+    context = evidence.context
+    budgets = (context.cost_budget, context.step_budget, context.seconds_budget)
+    told = any(budgets) or any(
+        evidence.events[position].entry_type == "budget.exceeded"
+        for position in evidence.positions(EventKind.BUDGET)
+    )
+    if told or len(context.earlier_costs) >= _FEWEST_EARLIER or evidence.cost_sums[-1] > 0:
+        return None
+    return "no budget is set, and the cost of this run and of five earlier ones of its task is not known"
+
+
+@detector(id="D09", severity=Severity.HIGH, trail=("Resource Exhaustion",), lacks=_no_measure_of_cost)
 def budget_overrun(evidence: Evidence) -> Iterator[Sighting]:
     """A budget is exceeded; without one, the mission costs far more than earlier runs of its task; without
     these, most of its cost falls into an end that finds nothing new."""
@@ -64,7 +76,28 @@ def budget_overrun(evidence: Evidence) -> Iterator[Sighting]:
         yield beyond
 
 
-@detector(id="D10", severity=Severity.WARN, mast=("1.4",), trail=("Context Handling Failures",))
+def _no_window(evidence: Evidence) -> str | None:
+    calls = [evidence.events[position] for position in evidence.positions(EventKind.MODEL_CALL)]
+    if not calls:
+        return None
+    sized = {event.name for event in calls if event.tokens_in is not None}
+    if not sized:
+        return "no model call tells how many tokens went in"
+    window_of = evidence.context.context_window
+    unknown = sorted(model for model in sized if window_of is None or not window_of(model))
+    if not unknown:
+        return None
+    named = ", ".join(model or "a model without a name" for model in unknown[:3])
+    return f"the context window of {named} is not known"
+
+
+@detector(
+    id="D10",
+    severity=Severity.WARN,
+    mast=("1.4",),
+    trail=("Context Handling Failures",),
+    lacks=_no_window,
+)
 def context_runaway(evidence: Evidence) -> Iterator[Sighting]:
     """The context is nearly full, will be within five calls, or is condensed again and again."""
     window_of = evidence.context.context_window
@@ -75,7 +108,8 @@ def context_runaway(evidence: Evidence) -> Iterator[Sighting]:
             by_agent.setdefault((event.agent, event.name), []).append(position)
     for (_, model), calls in by_agent.items():
         window = window_of(model) if window_of else None
-        if window:
+        largest = max(evidence.events[position].tokens_in or 0 for position in calls)
+        if window and largest <= window:  # what holds more is another window than the listed one
             yield from _full_windows(evidence, calls, window)
     yield from _condensations(evidence)
 

@@ -68,6 +68,7 @@ class FailureMode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Look = Callable[[Evidence], Iterable[Sighting]]
+Lacks = Callable[[Evidence], str | None]
 
 
 class Detector(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +83,8 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True):
     trail: tuple[str, ...]
     agentrx: tuple[str, ...]
     look: Look
+    lacks: Lacks | None = None
+    """Why the function, or a part of it, cannot judge a mission; None where it can."""
 
     def find(self, evidence: Evidence) -> Iterable[FailureMode]:
         return (self._finding(evidence, sighting) for sighting in self.sightings(evidence))
@@ -129,6 +132,7 @@ def detector(
     mast: tuple[str, ...] = (),
     trail: tuple[str, ...] = (),
     agentrx: tuple[str, ...] = (),
+    lacks: Lacks | None = None,
 ) -> Callable[[Look], Look]:
     """Registers a function as a detector under its own name."""
 
@@ -146,6 +150,7 @@ def detector(
             trail=trail,
             agentrx=agentrx,
             look=look,
+            lacks=lacks,
         )
         return look
 

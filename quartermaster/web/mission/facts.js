@@ -66,8 +66,15 @@ export function findingsList(mission, jump) {
     mission.unexamined && el("p", { class: "muted" }, `Not examined: ${visible(mission.unexamined)}`),
     cause && el("section", { class: "card" }, el("h2", {}, "Where it went wrong"), el("p", {}, visible(cause.reason)), cause.entry_id && el("button", { type: "button", onclick: () => jump({ entry: cause.entry_id }) }, "Show")),
     shown.length ? el("section", {}, el("h2", {}, plural(shown.length, "finding")), shown) : el("p", { class: "muted" }, "Nothing was found."),
+    notJudged(mission.not_judged),
     claims(mission.claims, jump),
   ].filter(Boolean);
+}
+
+function notJudged(reasons) {
+  const told = Object.entries(reasons ?? {});
+  if (!told.length) return null;
+  return el("section", {}, el("h2", {}, "What could not be judged"), el("ul", {}, told.map(([id, reason]) => el("li", {}, visible(`${id}: ${reason}`)))));
 }
 
 function claims(all, jump) {
