@@ -15,6 +15,7 @@ from quartermaster.errors import HomeLocked, NotFound, StorageError
 from quartermaster.store import access
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database
+from quartermaster.store.filesystem import foreign_filesystem
 
 DAEMON: Final = "daemon"
 EVALUATION: Final = "evaluation"
@@ -145,6 +146,7 @@ def open_home(home: Home, *, create: bool, beside_daemon: bool = False, low_wate
     if not create and not home.database.exists():
         raise NotFound(f"there is no database in {home.path}; `serve`, `ingest` or `demo` make one")
     home.create()
+    _require_own_disk(home)
     if home.token.exists() and not (home.database.exists() and home.database.stat().st_size):
         raise StorageError(
             f"the database of {home.path} is missing or empty; restore a backup of it,"
@@ -158,6 +160,15 @@ def open_home(home: Home, *, create: bool, beside_daemon: bool = False, low_wate
     except BaseException:
         database.close()
         raise
+
+
+def _require_own_disk(home: Home) -> None:
+    kind = foreign_filesystem(home.path)
+    if kind is not None:
+        raise StorageError(
+            f"the home folder {home.path} lies on a network file system ({kind}), where a database gets"
+            " damaged; choose a local folder with --home"
+        )
 
 
 def choose_workspace(connection: Connection, id_or_slug: str | None) -> Workspace:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,31 +17,12 @@ from quartermaster.config import Settings
 from quartermaster.errors import StorageError
 from quartermaster.home import Home, holder
 from quartermaster.store.database import closing_connection, log_beside, sqlite3
+from quartermaster.store.filesystem import foreign_filesystem
 
-MOUNTS: Final = Path("/proc/self/mounts")
 _ENOUGH_FILES: Final = 1024
 _HUGE_LOG: Final = 512 * 2**20
 _SKEW_SECONDS: Final = 300
 _LINKS_LOOKED_FOR: Final = 10_000
-_OF_OTHER_MACHINES: Final = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "ncpfs",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "9p",
-        "fuse.sshfs",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.glusterfs",
-    ]
-)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -68,23 +48,10 @@ def check_owner(settings: Settings, home: Home) -> Iterator[Finding]:
 
 def check_filesystem(settings: Settings, home: Home) -> Iterator[Finding]:
     """The locks of a database do not work over a network."""
-    if not MOUNTS.exists():
-        return
-    kind = filesystem_of(home.path, MOUNTS.read_text("utf-8", "replace"))
-    if kind in _OF_OTHER_MACHINES:
+    kind = foreign_filesystem(home.path)
+    if kind is not None:
         message = f"{home.path} lies on a network file system ({kind}), where a database can be damaged"
         yield Finding("filesystem", "fail", f"{message}; choose a local --home")
-
-
-def filesystem_of(path: Path, mounts: str) -> str:
-    """The kind of the file system that a path lies on; empty where that cannot be said."""
-    found: tuple[int, str] = (0, "")
-    for line in mounts.splitlines():
-        _, point, kind, *_ = line.split(" ")
-        place = point.replace(r"\040", " ")
-        if path.is_relative_to(place) and len(place) >= found[0]:
-            found = (len(place), kind)
-    return found[1]
 
 
 def check_links(settings: Settings, home: Home) -> Iterator[Finding]:

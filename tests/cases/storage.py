@@ -58,7 +58,10 @@ CASES: dict[int, Case] = {
     148: Reason(
         "secrets are masked before anything is kept; there is no command that takes one out afterwards"
     ),
-    149: ("tests/cli/test_machine.py::test_a_home_on_a_network_file_system_fails",),
+    149: (
+        "tests/cli/test_machine.py::test_no_database_is_opened_on_a_network_file_system",
+        "tests/cli/test_machine.py::test_a_home_on_a_network_file_system_fails",
+    ),
     150: (
         _SPACE + "a_database_of_a_newer_version_or_another_program_is_refused",
         _DATABASE + "a_process_beside_the_daemon_leaves_the_log_to_it",

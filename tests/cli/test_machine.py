@@ -12,8 +12,9 @@ import pytest
 from quartermaster.cli import doctor, machine
 from quartermaster.cli.machine import Finding
 from quartermaster.config import Settings, load_settings
+from quartermaster.errors import StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home
-from quartermaster.store import database
+from quartermaster.store import database, filesystem
 
 Check = Callable[[Settings, Home], Iterator[Finding]]
 NOBODY = 65534
@@ -78,7 +79,7 @@ def test_a_home_on_a_network_file_system_fails(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     mounts = tmp_path / "mounts"
-    monkeypatch.setattr(machine, "MOUNTS", mounts)
+    monkeypatch.setattr(filesystem, "MOUNTS", mounts)
     mounts.write_text(f"/dev/root / ext4 rw 0 0\nserver:/x {settings.home.parent} nfs4 rw 0 0\n")
     found = told(machine.check_filesystem, settings)
     assert found["state"] == "fail"
@@ -88,11 +89,24 @@ def test_a_home_on_a_network_file_system_fails(
     assert list(machine.check_filesystem(settings, Home(settings.home))) == []
 
 
+def test_no_database_is_opened_on_a_network_file_system(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr(filesystem, "MOUNTS", mounts)
+    mounts.write_text(f"server:/x {tmp_path} nfs4 rw 0 0\n")
+    with pytest.raises(StorageError, match=r"network file system \(nfs4\).*--home"):
+        open_home(Home(home), create=True)
+    assert not (home / "quartermaster.db").exists()
+    mounts.write_text(f"/dev/sda1 {tmp_path} ext4 rw 0 0\n")
+    open_home(Home(home), create=True).database.close()
+
+
 def test_the_innermost_mount_says_what_a_path_lies_on():
     mounts = "a / ext4 rw 0 0\nb /srv nfs rw 0 0\nc /srv/my\\040disk xfs rw 0 0\n"
-    assert machine.filesystem_of(Path("/srv/my disk/home"), mounts) == "xfs"
-    assert machine.filesystem_of(Path("/srv/other"), mounts) == "nfs"
-    assert machine.filesystem_of(Path("/srvother"), mounts) == "ext4"
+    assert filesystem.kind_of(Path("/srv/my disk/home"), mounts) == "xfs"
+    assert filesystem.kind_of(Path("/srv/other"), mounts) == "nfs"
+    assert filesystem.kind_of(Path("/srvother"), mounts) == "ext4"
 
 
 def test_symbolic_links_in_the_inbox_are_counted(settings: Settings, tmp_path: Path):
