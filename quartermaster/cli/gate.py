@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from quartermaster.cli import output
-from quartermaster.cli.options import home_option, settings_for
+from quartermaster.cli.options import settings_for, this_machine_options
 from quartermaster.cli.output import Column, field
 from quartermaster.cli.target import Row
 from quartermaster.config import profile_of
@@ -39,8 +39,7 @@ def command() -> None:
     metavar="FILE",
     help="Write the tuned thresholds as a policy file. FILE must not exist.",
 )
-@home_option
-@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@this_machine_options
 @output.format_option
 def tune(
     *, resamples: int, seed: int, write: Path | None, home: Path | None, workspace: str | None, form: str

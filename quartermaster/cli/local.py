@@ -233,10 +233,6 @@ class Local:
             _HISTORY_SECONDS,
         )
 
-    def selected(self, selection: Selection) -> list[Mission]:
-        """The missions of one side of a comparison as they are known at this moment."""
-        return self._read(lambda connection: missions.select_missions(connection, self._workspace, selection))
-
     def trends(self, filters: Row) -> Row:
         given = _with_instants(filters)
         by, metrics = given.pop("by"), given.pop("metric", ())

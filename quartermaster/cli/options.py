@@ -46,10 +46,31 @@ def target_options(*, create: bool = False) -> Callable[[Command], Command]:
     return decorate
 
 
+def this_machine_options(function: Command) -> Command:
+    """Adds `--home` and `--workspace` to a command that reads whole missions, which no daemon hands out by
+    the thousand: one at an address is refused, whether a flag or a variable names it."""
+
+    @wraps(function)
+    def with_home(*, home: Path | None, url: str | None, **arguments: Any) -> Any:
+        if url is not None or (home is None and os.environ.get("QUARTERMASTER_URL")):
+            name = click.get_current_context().command_path.partition(" ")[2]
+            raise UsageError(
+                f"`{name}` judges every mission of a history and works where they lie: run it on the machine"
+                " of the daemon, or with --home"
+            )
+        return function(home=home, **arguments)
+
+    hidden = click.option("--url", metavar="URL", hidden=True)
+    return home_option(hidden(_WORKSPACE_OPTION(with_home)))
+
+
+_WORKSPACE_OPTION: Final = click.option(
+    "--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local."
+)
 _TARGET_OPTIONS: Final = (
     click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL)."),
     click.option("--token", metavar="TOKEN", help="The token for it (QUARTERMASTER_TOKEN)."),
-    click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local."),
+    _WORKSPACE_OPTION,
 )
 
 

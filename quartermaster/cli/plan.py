@@ -9,7 +9,7 @@ import msgspec
 
 from quartermaster.cli import output
 from quartermaster.cli.describing import described
-from quartermaster.cli.options import home_option, settings_for
+from quartermaster.cli.options import settings_for, this_machine_options
 from quartermaster.cli.output import Column, field
 from quartermaster.cli.target import Row
 from quartermaster.core.trials import Trial
@@ -20,8 +20,7 @@ _LABELS: Final = {"mission_success": "success", "work_steps": "steps", "total_co
 @click.command("plan")
 @click.argument("selection", required=False)
 @click.option("--tasks", type=click.IntRange(1, 1_000_000), metavar="N", help="Plan for so many tasks.")
-@home_option
-@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@this_machine_options
 @output.format_option
 def command(
     *, selection: str | None, tasks: int | None, home: Path | None, workspace: str | None, form: str

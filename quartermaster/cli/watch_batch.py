@@ -4,24 +4,24 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import msgspec
 
 from quartermaster.cli import output
 from quartermaster.cli.describing import described
-from quartermaster.cli.options import home_option, settings_for
+from quartermaster.cli.options import target_options
+from quartermaster.cli.target import Row, Target
+from quartermaster.core.journal import parse_instant
+from quartermaster.core.selection import LARGEST, Selection
 from quartermaster.core.sequential import Batch, Paired
 from quartermaster.errors import NotFound, UsageError
-
-if TYPE_CHECKING:
-    from quartermaster.store.missions import Mission
 
 Run = tuple[str, bool]
 """The task of a mission that ended, and whether it succeeded."""
 
+_FILTERS: Final = ("task", "variant", "format", "q", "since", "until")
 ALARM: Final = 1
 UNDECIDED: Final = 3
 
@@ -43,17 +43,15 @@ UNDECIDED: Final = 3
     metavar="SECONDS",
     help="Stop waiting for the rest of the batch, with exit code 3.",
 )
-@home_option
-@click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
+@target_options()
 @output.format_option
 def command(
     *,
+    target: Target,
     baseline: str,
     candidate: str,
     every: float,
     give_up_after: float | None,
-    home: Path | None,
-    workspace: str | None,
     form: str,
 ) -> int:
     """Say while the CANDIDATE batch still runs whether it gets worse than the BASELINE.
@@ -63,22 +61,47 @@ def command(
     reaches 20 to 1, which an unchanged agent reaches in at most 5 of 100 batches, however often one looks.
     A batch that is complete is compared with `compare`, which sees more.
     """
-    from quartermaster.cli.local import open_local
+    before, after = described(baseline, "baseline"), described(candidate, "candidate")
+    runs = _arrived(_selected(target, before), set())
+    if not runs:
+        raise NotFound("the baseline has no mission that ended and names its task")
+    patience = math.inf if give_up_after is None else give_up_after
+    return _watch(runs, lambda: _selected(target, after), every, patience, form)
 
-    sides = described(baseline, "baseline"), described(candidate, "candidate")
-    local = open_local(settings_for(home), workspace, create=False)
-    try:
-        runs = _arrived(local.selected(sides[0]), set())
-        if not runs:
-            raise NotFound("the baseline has no mission that ended and names its task")
-        patience = math.inf if give_up_after is None else give_up_after
-        return _watch(runs, lambda: local.selected(sides[1]), every, patience, form)
-    finally:
-        local.close()
+
+def _selected(target: Target, selection: Selection) -> list[Row]:
+    """The missions of one side as they are known at this moment."""
+    if selection.baseline is not None:
+        raise UsageError("a batch is held against missions, not against a frozen baseline; describe them")
+    asked = {name: value for name in _FILTERS if (value := getattr(selection, name)) is not None}
+    found = [row for row in target.missions(asked, LARGEST + 1) if _is_of(row, selection)]
+    if len(found) > LARGEST:
+        raise UsageError(f"more than {LARGEST:,} missions match; describe them more closely")
+    missing = set(selection.mission_ids) - {row["mission_id"] for row in found}
+    if missing:
+        raise NotFound(f"no mission {min(missing)!r}; `quartermaster missions` lists them")
+    return found
+
+
+def _is_of(row: Row, selection: Selection) -> bool:
+    """What the list of missions has no filter for."""
+    if selection.by_ids and row["mission_id"] not in selection.mission_ids:
+        return False
+    if any(getattr(selection, name) not in (None, row[name]) for name in ("agent", "model", "commit")):
+        return False
+    labels = row["labels"] or {}
+    return all(_plain(labels.get(name)) == _plain(value) for name, value in selection.labels.items())
+
+
+def _plain(value: object) -> str | None:
+    """A label as it is written on a command line."""
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
 
 
 def _watch(
-    runs: Sequence[Run], look: "Callable[[], list[Mission]]", every: float, patience: float, form: str
+    runs: Sequence[Run], look: Callable[[], list[Row]], every: float, patience: float, form: str
 ) -> int:
     batch, seen = Batch(runs), set[str]()
     ends = time.monotonic() + patience
@@ -110,12 +133,17 @@ def _completes(runs: Sequence[Run], arrived: Sequence[Run]) -> bool:
     return not batch.missing
 
 
-def _arrived(missions: "list[Mission]", seen: set[str]) -> list[Run]:
+def _arrived(missions: Sequence[Row], seen: set[str]) -> list[Run]:
     """Missions that ended since the last look and name their task, in the order in which they ended."""
-    new = [one for one in missions if one.outcome is not None and one.task and one.mission_id not in seen]
-    seen.update(one.mission_id for one in new)
-    new.sort(key=lambda one: (one.ended_at or 0, one.mission_id))
-    return [(one.task, one.outcome == "succeeded") for one in new if one.task]
+    ended = [one for one in missions if one["outcome"] is not None and one["task"]]
+    new = [one for one in ended if one["mission_id"] not in seen]
+    seen.update(one["mission_id"] for one in new)
+    new.sort(key=_end)
+    return [(one["task"], one["outcome"] == "succeeded") for one in new]
+
+
+def _end(row: Row) -> tuple[int, str]:
+    return parse_instant(row["ended_at"]) if row["ended_at"] else 0, row["mission_id"]
 
 
 def _show(paired: Paired, missing: int, form: str) -> None:

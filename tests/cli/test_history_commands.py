@@ -171,3 +171,25 @@ def test_a_finished_set_is_not_watched(quartermaster, tmp_path: Path):
     assert done.returncode == 2
     assert "`quartermaster compare` judges finished sets" in done.stderr
     assert quartermaster("watch-batch", "variant=v3", "variant=v2").returncode == 2
+
+
+def test_a_batch_is_watched_through_the_daemon_too(quartermaster, start_daemon, tmp_path: Path):
+    ingest(quartermaster, tmp_path / "before.ndjson", *batch("v1", range(12)))
+    ingest(quartermaster, tmp_path / "begun.ndjson", *batch("v2", range(9), "failed"))
+    daemon = start_daemon()
+    done = quartermaster(
+        *("watch-batch", "variant=v1", "variant=v2", "--format", "ndjson"),
+        *("--url", daemon.url, "--token", daemon.token),
+    )
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["watch"]["state"] == "alarm"
+
+
+@pytest.mark.parametrize("words", [("plan",), ("gate", "tune")], ids=" ".join)
+def test_what_reads_a_whole_history_works_where_it_lies_and_says_so(quartermaster, words):
+    by_flag = quartermaster(*words, "--url", "http://127.0.0.1:1")
+    by_variable = quartermaster(*words, QUARTERMASTER_URL="http://127.0.0.1:1", QUARTERMASTER_HOME="")
+    assert (by_flag.returncode, by_variable.returncode) == (2, 2)
+    said = f"`{' '.join(words)}` judges every mission of a history"
+    assert said in by_flag.stderr
+    assert said in by_variable.stderr
