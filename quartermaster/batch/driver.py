@@ -25,7 +25,7 @@ from quartermaster.batch.tables import COLUMNS, Table
 from quartermaster.errors import StorageError, UsageError
 
 _CHUNK_BYTES: Final = 8 << 20
-_PART_ANSWERS: Final = 512
+_PART_ANSWERS: Final = 128
 _PART_BYTES: Final = 16 << 20
 _PART_SECONDS: Final = 5.0
 _MANIFEST: Final = "manifest.json"

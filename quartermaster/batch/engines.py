@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from quartermaster.batch.evaluation import Chunk, Rules, Work, pack_chunk, perform_all
 from quartermaster.errors import DaemonUnreachable, NotInstalled, QuartermasterError, RunFailed, UsageError
 
-_CONNECT_SECONDS: Final = 15.0
+_CONNECT_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 5.0
 _ALONE_SECONDS: Final = 60.0
 """How long a cluster may have no worker at all before it is given up."""

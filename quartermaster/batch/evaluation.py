@@ -25,7 +25,7 @@ from quartermaster.cli.archives import unpack
 from quartermaster.core.assessment import Assessment, Assessor, PlainTexts
 from quartermaster.core.capsule import RULES_OF_PAIRS
 from quartermaster.core.claims import Verdict
-from quartermaster.core.examination import Examination, rules_version, too_large
+from quartermaster.core.examination import Examination, examine, rules_version, too_large
 from quartermaster.core.metrics import METRICS, Metric
 from quartermaster.core.mission_metrics import CATALOGUE, MissionMetric
 from quartermaster.core.mission_metrics.registry import Known, Partial
@@ -34,7 +34,6 @@ from quartermaster.core.secrets import Masker
 from quartermaster.core.transcript import Teller
 from quartermaster.errors import QuartermasterError, RunFailed, UsageError
 from quartermaster.evaluate import edition_of
-from quartermaster.examine import examined
 from quartermaster.ingest import files_below
 from quartermaster.recording import Batch, Recording, Refused
 from quartermaster.store.sources import printable_path
@@ -349,7 +348,7 @@ def _judge(mission: Gathered, price: PriceBook) -> Judged:
         teller = Teller(price)
         for one in ordered:
             teller.add(one.raw)
-        examination = _examine(mission, teller, assessment)
+        examination = _examination(mission, teller, assessment)
     mission_id = mission.mission_id or ""
     row = {
         **_facts_row(mission, assessment, examination),
@@ -359,7 +358,7 @@ def _judge(mission: Gathered, price: PriceBook) -> Judged:
     return Judged(mission_id=mission_id, row=row, findings=findings)
 
 
-def _examine(mission: Gathered, teller: Teller, assessment: Assessment) -> Examination:
+def _examination(mission: Gathered, teller: Teller, assessment: Assessment) -> Examination:
     facts, told = mission.facts, mission.outcome
     labels = facts.get("labels")
     transcript = teller.transcript(
@@ -370,7 +369,10 @@ def _examine(mission: Gathered, teller: Teller, assessment: Assessment) -> Exami
         labels=msgspec.json.decode(labels) if labels else None,
         **{name: facts.get(name) for name in ("title", "task", "variant", "agent", "model")},
     )
-    return examined(transcript, assessment)
+    try:
+        return examine(transcript, assessment)
+    except Exception as error:  # a rule that cannot cope with a recording costs its examination alone
+        return Examination(unexamined=f"a fault of this program: {type(error).__name__}")
 
 
 def _facts_row(mission: Gathered, assessment: Assessment, examination: Examination) -> dict[str, Any]:
