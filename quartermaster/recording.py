@@ -289,7 +289,7 @@ class Recording:
         self._masked.clear()
         lines = self._lines_of(data)
         decoded, rejections = self._decode_lines(reader, lines, source, adapter)
-        source.lines += data.count(b"\n")
+        source.lines += len(lines) - 1
         source.anonymous = self._anonymous
         self._remember_digests(source, data)
         self._go_on_at(source, position + end, adapter)

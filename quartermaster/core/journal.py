@@ -138,7 +138,8 @@ def read_entry(raw: bytes | memoryview) -> JournalEntry:
     A payload that is no object counts as empty, as it does for other readers of this format. What is not
     looked at is valid UTF-8 and JSON all the same, because the bytes are handed out again as they are.
     """
-    _check_text(raw)
+    if not (type(raw) is bytes and raw.isascii()):
+        _check_text(raw)
     try:
         wire = _decode(raw)
     except msgspec.ValidationError:
@@ -261,6 +262,8 @@ _minutes: dict[str, int] = {}
 _LONGEST_TIME: Final = 64
 _date_and_time: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)").fullmatch
 _SECONDS: Final = {f"{second:02d}": second * _NANOSECONDS for second in range(60)}
+_ENDINGS: Final = {"Z": 0, **{f".{part:03d}Z": part * 1_000_000 for part in range(1000)}}
+"""Nanoseconds of what follows the seconds in most recordings."""
 
 
 def parse_instant(text: Any) -> int:
@@ -273,12 +276,13 @@ def parse_instant(text: Any) -> int:
     try:
         minute = _minutes.get(text[:17])
         second = _SECONDS.get(text[17:19])
-        if minute is None or second is None or text[-1] != "Z" or len(text) > _LONGEST_TIME:
+        if minute is None or second is None or len(text) > _LONGEST_TIME:
             return _parse_new_minute(text)
+        ending = _ENDINGS.get(text[19:])
+        if ending is not None:
+            return minute + second + ending
         fraction = text[20:-1]
-        if not fraction:
-            return minute + second if text[19] == "Z" else _parse_any_instant(text)
-        if text[19] == "." and fraction.isascii() and fraction.isdigit():
+        if text[19] == "." and text[-1] == "Z" and fraction.isascii() and fraction.isdigit():
             return minute + second + int(fraction[:9].ljust(9, "0"))
         return _parse_any_instant(text)
     except (ValueError, IndexError, OverflowError):

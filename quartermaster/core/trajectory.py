@@ -59,7 +59,11 @@ RUNNING_WORDS: Final = frozenset({"running", "in_progress"})
 PICODOLLARS: Final = 10**12
 """Picodollars in a dollar. Money is summed as whole picodollars, so a sum is exact."""
 
-_INTEGER_LIMIT: Final = 2**62
+_DECIMALS: Final = 12
+"""Decimals of a dollar that whole picodollars have."""
+
+_LARGEST: Final = 2**62 - 1
+_SMALLEST: Final = -_LARGEST
 
 
 class Step(NamedTuple):
@@ -158,10 +162,10 @@ def _command_success(payload: Payload) -> bool:
 
 
 def _model_call(entry: JournalEntry, payload: Payload) -> Step:
-    fresh = _first_integer(payload.input_tokens)
-    output = _first_integer(payload.output_tokens)
+    fresh = _integer(payload.input_tokens)
+    output = _integer(payload.output_tokens)
     cache_read = _first_integer(payload.cached_input_tokens, payload.cache_read_tokens)
-    cache_write = _first_integer(payload.cache_creation_tokens)
+    cache_write = _integer(payload.cache_creation_tokens)
     tokens = _first_integer(payload.total_tokens, payload.tokens)
     if tokens is None:
         parts = [part for part in (fresh, output, cache_read, cache_write) if part is not None]
@@ -182,7 +186,7 @@ def _model_call(entry: JournalEntry, payload: Payload) -> Step:
         None,
         _ledger(payload),
         None,
-        _first_integer(payload.cache_creation_1h_tokens),
+        _integer(payload.cache_creation_1h_tokens),
         _terms(payload),
     )
 
@@ -293,23 +297,27 @@ STEP_ENTRY_TYPES: Final = frozenset(_projections) - {"cost.incurred"}
 
 def key_of(*parts: str) -> int:
     """A 64-bit key (signed, as SQLite stores it) that follows from the texts alone."""
-    digest = blake2b(digest_size=8)
+    whole = b""
     for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "big", signed=True)
+        text = part.encode("utf-8", "surrogatepass")
+        whole += len(text).to_bytes(8) + text
+    return int.from_bytes(blake2b(whole, digest_size=8).digest(), signed=True)
 
 
 def picodollars(amount: Any) -> int | None:
     """Whole picodollars of a number of dollars; None where it is no number or beyond all sense."""
     if type(amount) is not float and type(amount) is not int:
         return None
-    try:
-        value = int((Decimal(repr(amount)) * PICODOLLARS).to_integral_value())
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return value if -_INTEGER_LIMIT < value < _INTEGER_LIMIT else None
+    text = repr(amount)
+    whole, _, fraction = text.partition(".")
+    if fraction.isdigit() and len(fraction) <= _DECIMALS:
+        value = int(whole + fraction.ljust(_DECIMALS, "0"))
+    else:
+        try:
+            value = int((Decimal(text) * PICODOLLARS).to_integral_value())
+        except (InvalidOperation, OverflowError, ValueError):
+            return None
+    return value if _SMALLEST <= value <= _LARGEST else None
 
 
 def _first_text(*values: Any) -> str | None:
@@ -329,8 +337,15 @@ def _first_integer(*values: Any) -> int | None:
     """The first value that is a number, its fraction cut; booleans and texts are no numbers."""
     for value in values:
         if value is not None and (type(value) is int or type(value) is float):
-            return int(value) if -_INTEGER_LIMIT < value < _INTEGER_LIMIT else None
+            return int(value) if _SMALLEST <= value <= _LARGEST else None
     return None
+
+
+def _integer(value: Any) -> int | None:
+    """A number without its fraction."""
+    if value is None:
+        return None
+    return value if type(value) is int and _SMALLEST <= value <= _LARGEST else _first_integer(value)
 
 
 _TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?")

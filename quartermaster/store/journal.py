@@ -355,11 +355,6 @@ def linked_mission(connection: Connection, workspace: int, link: int) -> str | N
     return row[0] if row else None
 
 
-def _run_of(entry: JournalEntry) -> str | None:
-    run = entry.payload.run_id
-    return run if type(run) is str and run else None
-
-
 _INSERT_ENTRY: Final = f"insert into entry values ({','.join('?' * 25)})"  # noqa: S608
 _INSERT_KEY: Final = "insert into entry_key values (?, ?, ?, ?, ?, null)"
 _NULL: Final = float("nan")
@@ -402,10 +397,11 @@ def _insert(
 
 def _count(state: MissionState, ones: Sequence[Decoded]) -> None:
     state.mixed_ids = any(type(one.key) is str for one in ones)
-    state.count(
-        [one.entry.instant for one in ones],
-        [one.entry.instant for one in ones if not one.entry.entry_type.startswith(_OWN_PREFIX)],
-    )
+    instants = recorded = [one.entry.instant for one in ones]
+    own = {kind for kind in {one.entry.entry_type for one in ones} if kind.startswith(_OWN_PREFIX)}
+    if own:
+        recorded = [one.entry.instant for one in ones if one.entry.entry_type not in own]
+    state.count(instants, recorded)
     for one in ones:
         if one.step is not None and one.step.kind == MODEL_CALL:
             state.count_call(one.step.tokens, one.step.cost, 1)
@@ -424,7 +420,7 @@ def _order_of_key(row: tuple[Any, ...]) -> tuple[bool, Any]:
 
 def _row(mission: int, sequence: int, one: Decoded, numbers: Numbers) -> tuple[Any, ...]:
     entry, step = one.entry, one.step
-    run = _run_of(entry)
+    actor_type, actor, trace, run = entry.actor_type, entry.actor_id, entry.trace_id, entry.payload.run_id
     envelope = (
         mission,
         entry.instant,
@@ -432,22 +428,23 @@ def _row(mission: int, sequence: int, one: Decoded, numbers: Numbers) -> tuple[A
         sequence,
         numbers[entry.entry_type],
         entry.severity,
-        _NULL if entry.actor_type is None else numbers[entry.actor_type],
-        _NULL if entry.actor_id is None else numbers[entry.actor_id],
-        _NULL if entry.trace_id is None else numbers[entry.trace_id],
-        _NULL if run is None else numbers[run],
+        _NULL if actor_type is None else numbers[actor_type],
+        _NULL if actor is None else numbers[actor],
+        _NULL if trace is None else numbers[trace],
+        numbers[run] if type(run) is str and run else _NULL,
     )
     if step is None:
         return envelope + _NO_STEP
+    tool, success, arguments, terms = step.tool, step.success, step.arguments, step.terms
     return (
         *envelope,
         step.kind,
-        _NULL if step.tool is None else numbers[step.tool],
-        _NULL if step.success is None else int(step.success),
+        _NULL if tool is None else numbers[tool],
+        _NULL if success is None else int(success),
         *[_NULL if value is None else value for value in step[5:14]],
-        _NULL if step.arguments is None else numbers[step.arguments],
+        _NULL if arguments is None else numbers[arguments],
         _NULL if step.cache_write_1h_tokens is None else step.cache_write_1h_tokens,
-        _NULL if step.terms is None else numbers[step.terms],
+        _NULL if terms is None else numbers[terms],
     )
 
 
@@ -499,7 +496,7 @@ def _learn_links(
 ) -> None:
     """Remember which mission an assignment or trace belongs to; entries that waited for it move in."""
     learned: dict[int, str] = {}
-    seen: set[tuple[str | None, Any, str | None]] = set()
+    seen: set[tuple[str | None, str | None, str | None]] = set()
     for one, home in zip(fresh, homes, strict=True):
         entry = one.entry
         if entry.trace_id is None and entry.payload.assignment_id is None:
@@ -507,9 +504,10 @@ def _learn_links(
         if home is None:
             _wait(connection, workspace, one)
             continue
-        link_text = (entry.trace_id, str(entry.payload.assignment_id), home)
-        if link_text not in seen:
-            seen.add(link_text)
+        assignment = entry.payload.assignment_id
+        told = (entry.trace_id, None if assignment is None else str(assignment), home)
+        if told not in seen:
+            seen.add(told)
             for link in _links_of(entry):
                 learned.setdefault(link, home)
     connection.executemany(
