@@ -12,12 +12,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import PluginProtocol
 
-from quartermaster import __version__
 from quartermaster.api import (
     access,
     alerts,
     baselines,
     diff,
+    doctor,
     eval,
     health,
     journal,
@@ -95,6 +95,10 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 class _Application(Litestar):
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+_API_VERSION: Final = "1"
+"""Of what /schema describes. That of the program is for those who are signed in."""
+
+
         """Those that are asked for. The library would load pydantic, which no handler here uses."""
         return plugins
 
@@ -144,7 +148,7 @@ def describe(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Quartermaster",
-            version=__version__,
+            version=_API_VERSION,
             description="Tells you whether your AI agent got worse, from the recordings it leaves behind.",
             use_handler_docstrings=True,
             path="/described",  # never served: /schema is a route of our own

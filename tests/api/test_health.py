@@ -1,7 +1,9 @@
 """Liveness, readiness and the description of the API."""
 
-from api_world import World
+from api_world import NOBODY, World
 from test_tenancy import MATRIX
+
+from quartermaster import __version__
 
 
 def test_readiness_gives_its_reasons_and_liveness_does_not_care(world: World) -> None:
@@ -43,3 +45,11 @@ def test_the_description_names_nothing_of_other_servers(world: World) -> None:
         assert b"http" not in answer.content.replace(b'"type":"http"', b"")
         for page in ("/schema/swagger", "/schema/redoc", "/described", "/described/openapi.json"):
             assert client.get(page).status_code == 404
+
+
+def test_nobody_learns_the_version_without_a_token(world: World) -> None:
+    with world.client(NOBODY) as client:
+        answers = [client.get(path) for path in ("/", "/healthz", "/readyz", "/schema", "/metrics", "/login")]
+    for answer in answers:
+        assert __version__ not in answer.text, answer.url
+        assert __version__ not in str(answer.headers), answer.url

@@ -32,6 +32,7 @@ CASES: dict[int, Case] = {
         "tests/api/test_credentials.py::test_a_token_is_exchanged_for_a_session_that_ends_when_asked",
     ),
     189: (
+        "tests/api/test_health.py::test_nobody_learns_the_version_without_a_token",
         _EDGE + "every_answer_is_protected_and_has_a_number",
         _PAGE + "files_of_another_version_and_what_lies_outside_are_not_found",
     ),
