@@ -52,6 +52,8 @@ FAILED: Final = 10
     metavar="FILE",
     help="Thresholds, families, what is ignored, what fails (TOML). Default: [policy] of quartermaster.toml.",
 )
+@click.option("--baseline-variant", metavar="NAME", help="Only this variant of the recordings BASELINE.")
+@click.option("--candidate-variant", metavar="NAME", help="Only this variant of the recordings CANDIDATE.")
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path),
@@ -69,6 +71,8 @@ def command(
     candidate: str,
     fail_on: FailOn | None,
     strict: bool,
+    baseline_variant: str | None,
+    candidate_variant: str | None,
     evidence: Path | None,
     home: Path | None,
     url: str | None,
@@ -83,16 +87,20 @@ def command(
     .qmb file, or baseline:NAME of a home), a mission id, or what is known of missions:
     task=checkout,variant=v2,since=2027-01-01T00:00:00Z. One mission against one is
     held against thresholds; sets are paired by task and tested, so that noise is told from regression.
+    Result files of test programs (promptfoo, DeepEval, Inspect, pytest, JUnit XML) are recordings too;
+    one file of two variants is held against itself with --baseline-variant and --candidate-variant.
     """
     from quartermaster.cli.recorded import Compared, compare_recorded
     from quartermaster.core.report import REPORTS
     from quartermaster.core.reports.cases import Context
 
     settings, sides = settings_for(home), (baseline, candidate)
-    gate = read_gate(policy, settings)
+    gate, variants = read_gate(policy, settings), (baseline_variant, candidate_variant)
     if evidence is None and all(map(_is_recorded, sides)):
         paths = Path(baseline), Path(candidate)
-        compared = compare_recorded(*paths, settings, gate, with_steps=wanted.shows_steps)
+        compared = compare_recorded(*paths, settings, gate, with_steps=wanted.shows_steps, variants=variants)
+    elif any(variants):
+        raise UsageError("--baseline-variant and --candidate-variant are for recordings; write variant=NAME")
     else:
         require_plain(gate, settings)
         opened = partial(open_target, home=home, url=url, token=token, workspace=workspace, create=False)

@@ -52,21 +52,31 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_recorded(
-    baseline: Path, candidate: Path, settings: Settings, gate: Gate, *, with_steps: bool = False
+    baseline: Path,
+    candidate: Path,
+    settings: Settings,
+    gate: Gate,
+    *,
+    with_steps: bool = False,
+    variants: tuple[str | None, str | None] = (None, None),
 ) -> Compared:
     """Two files, folders or archives, of which nothing is left behind.
 
-    `with_steps` aligns the pairs that got worse; those that are too long for it are left out.
+    `variants` narrows each side to one, so that both may be the same file. `with_steps` aligns the pairs
+    that got worse; those that are too long for it are left out.
     """
     from quartermaster import logs
 
     logs.configure("auto", level=logging.WARNING)
     with temporary_recordings(settings) as recordings, progress() as tell:
         sides = []
-        for side, path in (("baseline", baseline), ("candidate", candidate)):
+        for side, path, variant in zip(
+            ("baseline", "candidate"), (baseline, candidate), variants, strict=True
+        ):
             tell(f"reading the {side}")
             workspace = recordings.add(side, [path])
-            sides.append(judged_side(side, recordings, workspace, recordings.mission_ids(workspace), gate))
+            ids = _ids_of(side, recordings, workspace, variant)
+            sides.append(judged_side(side, recordings, workspace, ids, gate))
         tell("comparing")
         comparing = Comparing(settings, gate, *sides)
         report, pairs = comparing.judge()
@@ -75,6 +85,14 @@ def compare_recorded(
             files=recordings.files_of(sides[1].workspace, candidate),
             steps=tuple(comparing.steps(pairs)) if with_steps else (),
         )
+
+
+def _ids_of(name: str, recordings: Recordings, workspace: int, variant: str | None) -> list[str]:
+    ids = recordings.mission_ids(workspace, variant)
+    if not ids:
+        known = ", ".join(recordings.variants(workspace)) or "none"
+        raise NotFound(f"the {name} has no mission of the variant {variant!r}; its variants: {known}")
+    return ids
 
 
 class Side(msgspec.Struct, frozen=True):

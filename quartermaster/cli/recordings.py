@@ -13,7 +13,7 @@ from quartermaster.home import Home, open_home
 from quartermaster.ingest import Progress, ingest_paths
 from quartermaster.store import access
 from quartermaster.store.database import Connection, Database
-from quartermaster.store.missions import MissionFilter, list_missions
+from quartermaster.store.missions import MissionFilter, find_mission, list_missions
 from quartermaster.store.sources import SourceLedger, files_of_missions
 
 T = TypeVar("T")
@@ -54,20 +54,30 @@ class Recordings:
             raise NotFound(_nothing_in(side, paths, ledgers))
         return workspace
 
-    def mission_ids(self, workspace: int) -> list[str]:
-        """All missions of a side, by id."""
+    def mission_ids(self, workspace: int, variant: str | None = None) -> list[str]:
+        """All missions of a side, or those of one variant, by id."""
 
         def listed(connection: Connection) -> list[str]:
             ids: list[str] = []
-            filters = MissionFilter(limit=_LIST)
+            filters = MissionFilter(limit=_LIST, variant=variant)
             while True:
                 page = list_missions(connection, workspace, filters)
                 ids += [mission.mission_id for mission in page.rows]
                 if page.next_cursor is None:
                     return sorted(ids)
-                filters = MissionFilter(limit=_LIST, cursor=page.next_cursor)
+                filters = MissionFilter(limit=_LIST, variant=variant, cursor=page.next_cursor)
 
         return self.read(listed)
+
+    def variants(self, workspace: int) -> list[str]:
+        """The variants that the missions of a side name."""
+        ids = self.mission_ids(workspace)
+
+        def found(connection: Connection) -> list[str]:
+            missions = (find_mission(connection, workspace, mission_id) for mission_id in ids)
+            return sorted({mission.variant for mission in missions if mission and mission.variant})
+
+        return self.read(found)
 
     def files_of(self, workspace: int, path: Path) -> dict[str, str]:
         """Where each mission was read, below the path that was named, with `/` between the parts."""

@@ -1,12 +1,13 @@
 """Makes the sample result files anew, by the programs themselves: `python make.py KIND`.
 
 KIND is promptfoo, deepeval, pytest or inspect, which has to be on the PATH (pytest with pytest-repeat,
-pytest-json-report and pytest-reportlog). The files of the closed desk are the samples in data/, those of the
-other two lie beside the tests that compare them; names of the machine and its paths are taken out of them.
-Nothing is asked over a network.
+pytest-json-report and pytest-reportlog). The files of the closed desk are the samples in data/ (Inspect
+has one already), those of the other two lie beside the tests that compare them; names of the machine and
+its paths are taken out of them. Nothing is asked over a network.
 """
 
 import getpass
+import json
 import os
 import platform
 import re
@@ -51,8 +52,9 @@ def pytest(desk: str, work: Path) -> dict[str, Path]:
 
 
 def inspect(desk: str, work: Path) -> dict[str, Path]:
-    run(["inspect", "eval", "desk_inspect.py", "--model", f"mockllm/{desk}", "--log-dir", "logs"], desk, work)
-    return {"inspect_ai": next((work / "logs").glob("*.eval"))}
+    model, logs = f"mockllm/{desk}", ["--log-dir", "logs", "--display", "plain", "--log-format", "json"]
+    run(["inspect", "eval", "desk_inspect.py", "--model", model, "--limit", "8", *logs], desk, work)
+    return {"inspect_ai": next((work / "logs").glob("*.json"))}
 
 
 def run(command: list[str], desk: str, work: Path) -> None:
@@ -67,12 +69,15 @@ def scrubbed(text: str, work: Path) -> str:
     names.pop("root", None)
     for name, plain in names.items():
         text = re.sub(rf"\b{re.escape(name)}\b", plain, text)
+    if text.startswith("{") and "\n  " in text[:200]:
+        text = json.dumps(json.loads(text))
     return re.sub(r"/[^\s\"']*/site-packages/", "/site-packages/", text)
 
 
 def main() -> None:
     kind = sys.argv[1]
-    for desk in ("desk-v1", "desk-v2", "desk-closed"):
+    desks = ["desk-v1", "desk-v2", "desk-closed"]
+    for desk in desks[:2] if kind == "inspect" else desks:
         with tempfile.TemporaryDirectory() as temporary:
             work = Path(temporary)
             shutil.copytree(HERE, work, dirs_exist_ok=True)
@@ -80,10 +85,7 @@ def main() -> None:
             for name, path in globals()[kind](desk, work).items():
                 target = folder / name / f"{desk.replace('-', '_')}{path.suffix}"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if path.suffix == ".eval":
-                    shutil.copy(path, target)
-                else:
-                    target.write_text(scrubbed(path.read_text(), work))
+                target.write_text(scrubbed(path.read_text(), work))
 
 
 if __name__ == "__main__":
