@@ -17,7 +17,6 @@ from quartermaster.api import (
     alerts,
     baselines,
     diff,
-    doctor,
     eval,
     health,
     journal,
@@ -92,13 +91,13 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 )
 
 
-class _Application(Litestar):
-    @staticmethod
-    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
 _API_VERSION: Final = "1"
 """Of what /schema describes. That of the program is for those who are signed in."""
 
 
+class _Application(Litestar):
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         """Those that are asked for. The library would load pydantic, which no handler here uses."""
         return plugins
 
