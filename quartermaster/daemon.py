@@ -27,6 +27,7 @@ from quartermaster.api.application import make_application
 from quartermaster.api.proxies import Proxies
 from quartermaster.api.services import Services
 from quartermaster.backups import Backups, began_at
+from quartermaster.checkup import Finding
 from quartermaster.config import Settings, masker_of, own_prices, profile_of, retention_of
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import QuartermasterError, StorageBusy, StorageError
@@ -61,15 +62,15 @@ _RETENTION_PAUSE: Final = 0.02
 _log = structlog.get_logger()
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal says stop; the exit code."""
+def run(settings: Settings, checkup: Callable[[], list[Finding]]) -> int:
+    """Serve until a signal says stop; the exit code. `checkup` looks at the installation for the API."""
     logs.configure(settings.log_format)
     faulthandler.enable()  # a watchdog ends us with SIGABRT: the log shows what every thread was at
-    anyio.run(_serve, settings, take_service_manager(os.environ))
+    anyio.run(_serve, settings, take_service_manager(os.environ), checkup)
     return 0
 
 
-async def _serve(settings: Settings, manager: ServiceManager) -> None:
+async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[[], list[Finding]]) -> None:
     prices = own_prices(settings)
     home = Home(settings.home)
     home.create()
@@ -114,6 +115,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             backups=backups,
             stopping=stop,
             prices=prices,
+            checkup=checkup,
         )
         server = Server(make_application(services), tls=tls, is_proxy=services.proxies.trusts)
         await stack.enter_async_context(_http(tasks, server, listener))
@@ -241,6 +243,7 @@ def _services(settings: Settings, listener: socket.socket, **running: Any) -> Se
         body_limit_bytes=settings.http_body_limit_bytes,
         queue_limit=settings.eval_queue_limit,
         masker=masker_of(settings),
+        retention=retention_of(settings),
         **running,
     )
 

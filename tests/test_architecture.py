@@ -21,6 +21,7 @@ LEVELS = (
         "administration",
         "alerting",
         "backups",
+        "checkup",
         "evaluate",
         "examine",
         "examiner",

@@ -8,8 +8,10 @@ import msgspec
 
 from quartermaster.api.proxies import Proxies
 from quartermaster.api.recent_pairs import RecentPairs
+from quartermaster.checkup import Finding
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.secrets import Masker
+from quartermaster.store.retention import Policy
 
 if TYPE_CHECKING:
     from quartermaster.backups import Backups
@@ -25,6 +27,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     header, with their port. What `proxies` say of their clients is believed. `now` gives nanoseconds
     since 1970, `ready` the reasons for not being ready, `parts` the state of each part. `stopping`
     ends every open stream. `queue_limit` is how many runs of a workspace may wait.
+    `checkup` looks at the installation, `retention` is what a workspace keeps that says nothing of it.
     """
 
     database: "Database"
@@ -44,4 +47,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     parts: Callable[[], dict[str, str]] = dict
     heartbeat_seconds: float = 15.0
     backups: "Backups | None" = None
+    checkup: Callable[[], list[Finding]] = list
+    retention: Policy = Policy()
     recent_pairs: RecentPairs = msgspec.field(default_factory=RecentPairs)

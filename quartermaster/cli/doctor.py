@@ -12,9 +12,9 @@ from typing import Final
 import click
 import msgspec
 
+from quartermaster.checkup import Finding
 from quartermaster.cli import machine, output
 from quartermaster.cli.client import Client
-from quartermaster.cli.machine import Finding
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.config import Settings, find_home
 from quartermaster.errors import ConfigurationError, QuartermasterError, StorageError
@@ -48,6 +48,12 @@ def _findings(home: Path | None) -> list[Finding]:
     except ConfigurationError as error:  # nothing else can be looked at before that
         return [Finding("settings", "fail", str(error))]
     return [finding for check in CHECKS for finding in check(settings, Home(settings.home))]
+
+
+def look_inside(settings: Settings) -> list[Finding]:
+    """What the daemon can find out about the installation that it runs in, without reading its database."""
+    home = Home(settings.home)
+    return [finding for check in CHECKS if check not in _FROM_OUTSIDE for finding in check(settings, home)]
 
 
 _COLUMNS = (output.field("STATE", "state"), output.field("CHECK", "check"), output.field("", "message"))
@@ -138,14 +144,15 @@ def _check_port(settings: Settings) -> Finding:
 def check_inboxes(settings: Settings, home: Home) -> Iterator[Finding]:
     for path, workspace in _watched(settings, home):
         if not path.is_dir():
-            yield Finding("inbox", "warn", f"{path} is no folder; it is watched once it is there")
+            message = f"{path} is no folder; it is watched once it is there"
+            yield Finding("inbox", "warn", message, workspace)
             continue
         try:
             next(path.iterdir(), None)
         except OSError as error:
-            yield Finding("inbox", "fail", f"{path} cannot be read: {error.strerror}")
+            yield Finding("inbox", "fail", f"{path} cannot be read: {error.strerror}", workspace)
             continue
-        yield Finding("inbox", "ok", f"{path} goes to workspace {workspace}")
+        yield Finding("inbox", "ok", f"{path} goes to workspace {workspace}", workspace)
 
 
 def check_recordings(settings: Settings, home: Home) -> Iterator[Finding]:
@@ -156,8 +163,9 @@ def check_recordings(settings: Settings, home: Home) -> Iterator[Finding]:
         if not folder.is_dir() or any(folder.resolve().is_relative_to(path) for path in inboxes):
             continue
         kept = "" if home.path == find_home(None, os.environ) else f" --home {quote(str(home.path))}"
-        message = f"{name} is there and not watched; run: quartermaster watch add {name}{kept}"
-        yield Finding("recordings", "ok", message)
+        command = f"quartermaster watch add {name}{kept}"
+        message = f"{name} is there and not watched; run: {command}"
+        yield Finding("recordings", "ok", message, command=command)
 
 
 def _watched(settings: Settings, home: Home) -> list[tuple[Path, str]]:
@@ -215,3 +223,6 @@ CHECKS: Final[tuple[Callable[[Settings, Home], Iterator[Finding]], ...]] = (
     machine.check_backups,
     machine.check_service,
 )
+
+_FROM_OUTSIDE: Final = frozenset({check_database, check_daemon, machine.check_leftovers})
+"""What is asked of a home whose daemon may be gone; readiness tells the same of one that runs."""

@@ -9,9 +9,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-import msgspec
-
 from quartermaster import backups
+from quartermaster.checkup import Finding
 from quartermaster.cli.service import Place, place_of
 from quartermaster.config import Settings
 from quartermaster.errors import StorageError
@@ -23,14 +22,6 @@ _ENOUGH_FILES: Final = 1024
 _HUGE_LOG: Final = 512 * 2**20
 _SKEW_SECONDS: Final = 300
 _LINKS_LOOKED_FOR: Final = 10_000
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at: `ok`, `warn` or `fail`, and what to do."""
-
-    check: str
-    state: str
-    message: str
 
 
 def check_owner(settings: Settings, home: Home) -> Iterator[Finding]:

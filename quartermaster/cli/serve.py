@@ -1,11 +1,14 @@
 """`quartermaster serve`: the daemon."""
 
 import gc
+from functools import partial
 from pathlib import Path
 
 import click
 
+from quartermaster.checkup import Finding
 from quartermaster.cli.options import home_option, settings_for
+from quartermaster.config import Settings
 
 
 @click.command("serve")
@@ -42,4 +45,10 @@ def command(
     gc.disable()  # until the daemon runs: a start makes what is kept, and searching it for garbage takes long
     from quartermaster import daemon
 
-    return daemon.run(settings)
+    return daemon.run(settings, partial(_checkup, settings))
+
+
+def _checkup(settings: Settings) -> list[Finding]:
+    from quartermaster.cli import doctor
+
+    return doctor.look_inside(settings)

@@ -52,6 +52,8 @@ MATRIX: dict[str, tuple[str, Any, tuple[int, ...]]] = {
     "GET /readyz": ("/readyz", None, EVERYBODY),
     "GET /metrics": ("/metrics", None, (401, 401, 403, 403, 403, 200)),
     "GET /schema": ("/schema", None, EVERYBODY),
+    "GET /api/v1/doctor": ("/api/v1/doctor", None, ADMINS),
+    "GET /api/v1/settings": ("/api/v1/settings", None, READ),
     "GET /login": ("/login?code=unknown", None, (401,) * 6),
     "GET /api/v1/session": ("/api/v1/session", None, (401, 401, 200, 200, 200, 200)),
     "POST /api/v1/session": ("/api/v1/session", {}, (401, 401, 201, 201, 201, 201)),

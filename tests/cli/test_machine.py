@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from quartermaster.checkup import Finding
 from quartermaster.cli import doctor, machine
-from quartermaster.cli.machine import Finding
 from quartermaster.config import Settings, load_settings
 from quartermaster.errors import StorageError
 from quartermaster.home import DAEMON, Home, hold, open_home
