@@ -49,6 +49,13 @@ def command(
     No tool changes anything. A client such as Claude Code starts this command and speaks to it over stdin
     and stdout. With --http it is served at http://127.0.0.1:7118/mcp, to tokens of the workspace.
     """
+    if home is not None and url is not None:
+        raise UsageError("--home and --url exclude each other: one names this machine, the other a daemon")
+    if home is None:
+        url = url or os.environ.get("QUARTERMASTER_URL") or None
+    token = token or os.environ.get("QUARTERMASTER_TOKEN") or None
+    if over_http and url is not None and token is None:
+        raise UsageError("--http with --url needs --token: clients show the same one")
     try:
         from quartermaster.mcp_tools import server
     except ImportError as error:
@@ -58,31 +65,22 @@ def command(
     from quartermaster import logs
 
     logs.configure("auto", level=logging.WARNING)
-    if home is not None and url is not None:
-        raise UsageError("--home and --url exclude each other: one names this machine, the other a daemon")
     settings = settings_for(home)
-    if home is None:
-        url = url or os.environ.get("QUARTERMASTER_URL") or None
     with ExitStack() as stack:
         if url is None:
             records, admits = _of_home(stack, settings, workspace)
         else:
-            token = token or os.environ.get("QUARTERMASTER_TOKEN") or None
             records, admits = _of_daemon(stack, settings, url, token, workspace)
         speaking = server.server_of(records)
-        if not over_http:
-            if sys.stdin.isatty():
-                click.echo("speaking MCP on stdin and stdout; a client starts this command", err=True)
-            anyio.run(server.serve_stdio, speaking)
-        elif admits is None:
-            raise UsageError("--http with --url needs --token: clients show the same one")
-        else:
+        if over_http:
             anyio.run(server.serve_http, speaking, _HOST, port, admits)
+            return
+        if sys.stdin.isatty():
+            click.echo("speaking MCP on stdin and stdout; a client starts this command", err=True)
+        anyio.run(server.serve_stdio, speaking)
 
 
-def _of_home(
-    stack: ExitStack, settings: Settings, workspace: str | None
-) -> tuple["Records", "Admits | None"]:
+def _of_home(stack: ExitStack, settings: Settings, workspace: str | None) -> tuple["Records", "Admits"]:
     from quartermaster.cli.local import Local
     from quartermaster.home import Home, choose_workspace, holder, open_home
     from quartermaster.mcp_tools.records import HomeRecords, Place
@@ -98,7 +96,7 @@ def _of_home(
 
 def _of_daemon(
     stack: ExitStack, settings: Settings, url: str, token: str | None, workspace: str | None
-) -> tuple["Records", "Admits | None"]:
+) -> tuple["Records", "Admits"]:
     from quartermaster.cli.client import Client
     from quartermaster.cli.remote import Remote
     from quartermaster.mcp_tools.records import DaemonRecords
@@ -109,7 +107,7 @@ def _of_daemon(
     target = Remote(url, token, workspace)
     stack.callback(target.close)
     records = DaemonRecords(target, client, _mirror(stack), _terms(settings))
-    return records, None if token is None else holder_of(token)
+    return records, holder_of(token or "")
 
 
 def _mirror(stack: ExitStack) -> "Place":

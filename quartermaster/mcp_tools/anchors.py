@@ -11,7 +11,7 @@ from quartermaster.errors import UsageError
 Kind = Literal["step", "event", "entry"]
 
 _NUMBERED: Final = re.compile(r"(.+)#(step|event) ?([0-9]{1,9})", re.DOTALL)
-_ENTRY: Final = re.compile(r"(.+)#(entry) ?(.+)", re.DOTALL)
+_ENTRY: Final = re.compile(r"(.+)#(entry) ?(\S.*)", re.DOTALL)
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True):

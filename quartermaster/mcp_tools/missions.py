@@ -187,13 +187,13 @@ class ReadSteps(Question, frozen=True, kw_only=True):
 
 
 class StepShort(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`success` is left out where no outcome is known."""
+    """`success` is left out where no outcome is known, `severity` where it is info."""
 
     anchor: str
     entry_type: str
     tool: str | None = None
     success: bool | None = None
-    severity: str = "info"
+    severity: str | None = None
     at: str | None = None
     tokens: int | None = None
     cost_usd: float | None = None
@@ -228,7 +228,7 @@ def _step(mission_id: str, row: Row) -> StepShort:
         entry_type=row["entry_type"],
         tool=None if row.get("tool") is None else clipped(row["tool"], SHORT),
         success=row.get("success"),
-        severity=row["severity"],
+        severity=None if row["severity"] == "info" else row["severity"],
         at=row.get("ts"),
         tokens=row.get("tokens"),
         cost_usd=row.get("cost_usd"),

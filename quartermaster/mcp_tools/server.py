@@ -185,4 +185,4 @@ def members_of(place: Place) -> Admits:
 
 def holder_of(token: str) -> Admits:
     """Admits the one token that the daemon elsewhere is asked with."""
-    return lambda given: hmac.compare_digest(given.encode(), token.encode())
+    return lambda given: bool(given) and hmac.compare_digest(given.encode(), token.encode())
