@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from quartermaster.core.assessment import Assessment, Assessor
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.selection import Selection
 from quartermaster.core.trials import Trial, trial_of
-from quartermaster.core.tuning import PAIR_METRICS, Known
 from quartermaster.grounds import ungrounded_actions
 from quartermaster.store import missions, trajectory
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
+
+if TYPE_CHECKING:
+    from quartermaster.core.tuning import Known
 
 MISSIONS: Final = 2_000
 ENTRIES: Final = 2_000_000
@@ -51,7 +53,7 @@ def read_history(
     price: PriceBook,
     check: Callable[[], None],
     words: bool = False,
-) -> tuple[Known, ...]:
+) -> "tuple[Known, ...]":
     """Missions for questions about run-to-run variation: those selected, else all that were repeated.
 
     Not more than `MISSIONS` and `ENTRIES`, the last changed first. Hallucinations are only known where the
@@ -74,7 +76,9 @@ def read_history(
     )
 
 
-def _known(mission: Mission, assessment: Assessment, ungrounded: int | None) -> Known:
+def _known(mission: Mission, assessment: Assessment, ungrounded: int | None) -> "Known":
+    from quartermaster.core.tuning import PAIR_METRICS, Known  # noqa: PLC0415 - workers start without it
+
     return Known(
         variant=mission.variant,
         trial=trial_of(mission, assessment, ungrounded),
