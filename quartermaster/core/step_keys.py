@@ -100,6 +100,8 @@ class StepKeys:
         self._masked: dict[str, str] = {}
         self._answers: dict[str, str] = {}
         self._digests: dict[str, int] = {}
+        self._named: dict[tuple[EventKind, str], int] = {}
+        self._outcomes: dict[tuple[str | None, str | None, bool | None, bool], int] = {}
 
     def steps(self, events: Iterable[Event]) -> list[int]:
         return [self.step(event) for event in events]
@@ -113,10 +115,20 @@ class StepKeys:
         if kind in _SPOKEN:
             said = self.mask(event.text or "")
             return self._digest(f"{kind.value}\0{event.agent or ''}\0{event.to or ''}\0{said}")
-        return self._digest(f"{kind.value}\0{event.name}")
+        known = self._named.get((kind, event.name))
+        if known is None:
+            known = self._named[kind, event.name] = self._digest(f"{kind.value}\0{event.name}")
+        return known
 
     def outcome(self, event: Event) -> int:
         """Status, class of error and the beginning of what was answered."""
+        told = (event.output, event.error, event.succeeded, event.refused)
+        known = self._outcomes.get(told)
+        if known is None:
+            known = self._outcomes[told] = self._outcome(event)
+        return known
+
+    def _outcome(self, event: Event) -> int:
         failed = event.succeeded is False
         words = (event.output or event.error or "")[:_OUTPUT_LIMIT]
         answered = self._answers.get(words)

@@ -8,8 +8,9 @@ from random import Random
 from typing import Final
 
 from quartermaster.core.assessment import PlainTexts, assess
-from quartermaster.core.failure_modes import find_failure_modes
+from quartermaster.core.failure_modes import Context, Evidence, find_failure_modes, find_in
 from quartermaster.core.injection import make_mission
+from quartermaster.core.mission_metrics import measure
 from quartermaster.core.profile import END, START, BehaviourProfile, Edge
 from quartermaster.core.set_comparison import compare_sets
 from quartermaster.core.trajectory import COMMAND, MODEL_CALL, Step
@@ -32,15 +33,16 @@ def figures(work: Work, extent: Extent, sources: Sources) -> Iterator[Figure]:
 
 
 def judge_mission(turns: int, seed: int) -> float:
-    """Seconds for the metrics of the rows and the findings in the words of one generated mission, two steps a
-    turn."""
+    """Seconds for the metrics of the rows, and the findings and metrics in the words, of one generated
+    mission, two steps a turn."""
     mission = make_mission(turns, seed)
     rows = [_row(event) for event in mission.events if event.step is not None]
     find_failure_modes(make_mission(40, seed))
     assess(rows[:40], PlainTexts())
     began = time.process_time()
     assess(rows, PlainTexts())
-    find_failure_modes(mission)
+    evidence = Evidence(mission, Context())
+    measure(evidence, find_in(evidence))
     return time.process_time() - began
 
 

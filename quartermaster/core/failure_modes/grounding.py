@@ -274,7 +274,10 @@ def _gather(leaves: Leaves, name: str, value: Any, depth: int) -> None:
         leaves.append((name, value))
     elif depth and isinstance(value, dict):
         for key, one in value.items():
-            _gather(leaves, key, one, depth - 1)
+            if type(one) is str:  # as most are: no call for each
+                leaves.append((key, one))
+            elif isinstance(one, dict | list | tuple):
+                _gather(leaves, key, one, depth - 1)
     elif depth and isinstance(value, list | tuple):
         for one in value:
             _gather(leaves, name, one, depth - 1)
