@@ -13,6 +13,7 @@ from quartermaster.core.behaviour import compare_behaviour
 from quartermaster.core.comparison import TOLERANCE
 from quartermaster.core.exploration import worth_a_look
 from quartermaster.core.measures import MEASURES, RULES_VERSION, Analysis, Measure, Runs
+from quartermaster.core.scores import compare_scores
 from quartermaster.core.set_verdicts import (
     UNPAIRED,
     MetricComparison,
@@ -88,6 +89,7 @@ def compare_sets(
         tasks=pairing.records,
         worth_a_look=worth_a_look(pairing, _not_gated(questions, rules)) if explore else (),
         behaviour=behaviour,
+        scores=compare_scores(pairing.pairs, RULES_VERSION) if explore and pairing.population.paired else (),
         cost_per_success=cost_per_success(pairing.pairs),
     )
 

@@ -24,6 +24,7 @@ def set_lines(comparison: SetComparison) -> Iterator[str]:
     yield from _metrics(comparison)
     yield from _strata(comparison)
     yield from _cost_per_success(comparison)
+    yield from _scores(comparison)
     yield from _behaviour(comparison)
     yield from _reliability(comparison)
     yield from _tasks(comparison)
@@ -140,6 +141,17 @@ def _cost_per_success(comparison: SetComparison) -> Iterator[str]:
             for name, arm in (("baseline", found.baseline), ("candidate", found.candidate))
         ),
     )
+
+
+def _scores(comparison: SetComparison) -> Iterator[str]:
+    if not comparison.scores:
+        return
+    yield ""
+    yield "## Scores of the recordings' own judges"
+    yield ""
+    yield from (f"- {line_of(one.sentence)}" for one in comparison.scores)
+    yield ""
+    yield "Shown, and no gate fails for them: nobody has held these judges against people here."
 
 
 def _behaviour(comparison: SetComparison) -> Iterator[str]:

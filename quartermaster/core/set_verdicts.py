@@ -8,6 +8,7 @@ from quartermaster.core.behaviour import BehaviourComparison
 from quartermaster.core.exploration import WorthALook
 from quartermaster.core.intervals import Interval
 from quartermaster.core.measures import Effect, Kind
+from quartermaster.core.scores import ScoreComparison
 from quartermaster.core.spending import CostPerSuccess
 from quartermaster.core.trials import Policy, Population, TaskRecord
 
@@ -90,5 +91,6 @@ class SetComparison(msgspec.Struct, frozen=True, kw_only=True):
     worth_a_look: tuple[WorthALook, ...]
     behaviour: BehaviourComparison | None = None
     """None where it is not known of every mission which tools it called."""
+    scores: tuple[ScoreComparison, ...] = ()
     cost_per_success: CostPerSuccess | None = None
     """None where nothing was compared."""

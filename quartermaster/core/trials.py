@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,7 @@ VERDICT_ONLY: Final = "verdict only"
 _UNSTABLE_RUNS: Final = 10
 _UNSTABLE_BETWEEN: Final = (0.2, 0.8)
 _NANOSECONDS: Final = 1e9
+_LARGEST_SCORE: Final = 1e15
 _STATUSES: Final[dict[str, Status]] = {
     "succeeded": "succeeded",
     "failed": "failed",
@@ -54,6 +55,13 @@ class Facts(Protocol):
     def ended_at(self) -> int | None: ...
 
 
+class Score(NamedTuple):
+    """What somebody gave a mission, beside who that was."""
+
+    origin: str
+    value: float
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One mission of a set.
 
@@ -61,7 +69,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     `total_tokens`, `total_cost_usd`, `wall_time` (seconds), `tool_calls`, `hallucinations`,
     `guardrail_blocks`: None or absent where it cannot be said. `cost_coverage` is the share of the tokens
     that has a price. `tools` holds the calls that succeeded and failed of each tool, `behaviour` which tool
-    followed which.
+    followed which, `scores` what the recording's own judges gave.
     """
 
     mission_id: str
@@ -77,6 +85,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     failure_modes: Mapping[str, int] = {}
     tools: Mapping[str, tuple[int, int]] = {}
     behaviour: BehaviourProfile | None = None
+    scores: Mapping[str, Score] = {}
 
     @property
     def succeeded(self) -> bool:
@@ -294,19 +303,32 @@ def trial_of(mission: Facts, assessment: Assessment, ungrounded: int | None) -> 
         "guardrail_blocks": assessment.blocks,
     }
     labels = mission.labels or {}
+    verdict_only = labels.get("recorded") == VERDICT_ONLY
     return Trial(
         mission_id=mission.mission_id,
         task=mission.task or _goal_of(mission.title),
         order=mission.trial or 0,
         status=_status(mission, assessment),
-        values=values if labels.get("recorded") != VERDICT_ONLY else {"wall_time": values["wall_time"]},
+        values={"wall_time": values["wall_time"]} if verdict_only else values,
         cost_coverage=_priced_share(assessment),
         tool_ok=assessment.commands - assessment.failed_commands - assessment.commands_without_outcome,
         tool_errors=assessment.failed_commands,
         infrastructure=labels.get("ended_by") == "infrastructure",
         failure_modes={finding.failure_mode: 1 for finding in assessment.findings},
-        behaviour=BehaviourProfile(Counter(dict(assessment.transitions))),
+        behaviour=None if verdict_only else BehaviourProfile(Counter(dict(assessment.transitions))),
+        scores=_scores_in(labels),
     )
+
+
+def _scores_in(labels: Mapping[str, Any]) -> dict[str, Score]:
+    """The scores in a mission's labels that are numbers, or yes and no."""
+    told = labels.get("scores")
+    found: dict[str, Score] = {}
+    for name, one in told.items() if isinstance(told, Mapping) else ():
+        value, origin = (one.get("value"), one.get("origin")) if isinstance(one, Mapping) else (one, None)
+        if isinstance(value, int | float) and abs(value) <= _LARGEST_SCORE:
+            found[str(name)] = Score(origin if isinstance(origin, str) else "unknown", float(value))
+    return found
 
 
 def _status(mission: Facts, assessment: Assessment) -> Status:

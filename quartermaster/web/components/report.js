@@ -127,6 +127,7 @@ function comparison({ verdict, comparison: found, notes, prices, provenance }) {
         el("p", {}, visible(metric.sentence)),
         el("p", { class: "muted" }, visible([`${value(metric, "baseline")} → ${value(metric, "candidate")}`, detectable(metric) && `least change that would show: ${detectable(metric)}`, ...metric.notes].filter(Boolean).join(". ")))))),
     list("What a success cost", spending(found.cost_per_success)),
+    list("Scores of the recordings' own judges", (found.scores ?? []).map((one) => one.sentence)),
     list("Behaviour", behaviour(found.behaviour)),
     tasks(found.tasks),
     list("Worth a look", found.worth_a_look.map((one) => `${words(one.subject)} ${one.name}: ${one.sentence}`)),
