@@ -73,7 +73,7 @@ def population_notes(population: Population) -> Iterator[str]:
     for name, arm in (("baseline", population.baseline), ("candidate", population.candidate)):
         of = f"of {arm.missions} missions of the {name}"
         if arm.non_terminal:
-            yield f"{arm.non_terminal} {of} had not ended and are left out"
+            yield f"{arm.non_terminal} {of} had not ended or were skipped, and are left out"
         if arm.infrastructure:
             yield f"{arm.infrastructure} {of} failed by infrastructure and are left out"
         if arm.without_task:

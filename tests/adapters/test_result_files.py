@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from told import SAMPLES, Told
 
+import quartermaster as qm
 from quartermaster.adapters import Record, RejectedLine, recognise
 from quartermaster.adapters._pytest_cases import dotted, repeats_of
 from quartermaster.adapters.deepeval import ADAPTER as DEEPEVAL
@@ -85,53 +86,59 @@ def test_each_case_is_a_task_of_two_trials_under_the_same_names_on_both_sides(ki
     assert {trial for task, trial in told[0] if trials[task] == 2} == {1, 2}
 
 
+def compared(before: Path, after: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(qm.compare(before, after).json())
+    return report
+
+
 @every_kind
-def test_a_worse_desk_is_a_regression_and_the_same_one_is_none(quartermaster, kind: str):
-    before, after = desk(kind, "desk_v1"), desk(kind, "desk_v2")
-    worse = quartermaster("compare", before, after, "--format", "json")
-    report = json.loads(worse.stdout)
-    assert (worse.returncode, report["verdict"]) == (1, "regressed")
+def test_a_worse_desk_is_a_regression(kind: str):
+    report = compared(desk(kind, "desk_v1"), desk(kind, "desk_v2"))
+    assert report["verdict"] == "regressed"
     population = report["comparison"]["population"]
     assert population["paired"] and population["tasks"] == (9 if kind in OF_PYTEST else 8)
     assert population["most_trials"] == 2
-    same = quartermaster("compare", before, before, "--format", "json", "--strict")
-    assert (same.returncode, json.loads(same.stdout)["verdict"]) == (3, "inconclusive")
 
 
-@pytest.mark.parametrize("form", ["markdown", "json"])
-def test_the_reports_are_those_of_missions(quartermaster, form: str):
-    done = quartermaster(
-        "compare", desk("junit_xml", "desk_v1"), desk("junit_xml", "desk_v2"), "--format", form
-    )
-    assert done.returncode == 1
-    assert "ission success fell 56 pp" in done.stdout
+@every_kind
+def test_the_same_desk_is_no_regression(kind: str):
+    assert compared(desk(kind, "desk_v1"), desk(kind, "desk_v1"))["verdict"] == "inconclusive"
 
 
-def test_reports_of_pytest_pair_with_each_other(quartermaster):
-    for before, after in (("junit_xml", "pytest_reportlog"), ("pytest_json_report", "junit_xml")):
-        done = quartermaster("compare", desk(before, "desk_v1"), desk(after, "desk_v2"), "--format", "json")
-        population = json.loads(done.stdout)["comparison"]["population"]
-        assert (done.returncode, population["tasks"], population["most_trials"]) == (1, 9, 2)
+def test_exit_codes_and_reports_are_those_of_missions(quartermaster, tmp_path: Path):
+    before, after = desk("junit_xml", "desk_v1"), desk("junit_xml", "desk_v2")
+    worse = quartermaster("compare", before, after, "--format", "markdown", "--report", "junit=report.xml")
+    assert worse.returncode == 1
+    assert "ission success fell 56 pp" in worse.stdout
+    assert (tmp_path / "report.xml").read_text().count("<failure") == 1
+    assert quartermaster("compare", before, before, "--strict").returncode == 3
+    assert quartermaster("compare", before, before).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("junit_xml", "pytest_reportlog"), ("pytest_json_report", "junit_xml")]
+)
+def test_reports_of_pytest_pair_with_each_other(before: str, after: str):
+    report = compared(desk(before, "desk_v1"), desk(after, "desk_v2"))
+    population = report["comparison"]["population"]
+    assert (report["verdict"], population["tasks"], population["most_trials"]) == ("regressed", 9, 2)
 
 
 @pytest.mark.parametrize("kind", ["deepeval", "junit_xml", "promptfoo", "pytest_reportlog"])
-def test_a_desk_that_could_not_be_asked_is_no_regression(quartermaster, kind: str):
+def test_a_desk_that_could_not_be_asked_is_no_regression(kind: str):
     (closed,) = (SAMPLES / kind).glob("desk_closed.*")
     assert outcomes(closed.read_bytes())["aborted"] >= 1
-    done = quartermaster("compare", desk(kind, "desk_v1"), closed, "--format", "json")
-    report = json.loads(done.stdout)
-    assert (done.returncode, report["verdict"]) == (0, "not_comparable")
+    report = compared(desk(kind, "desk_v1"), closed)
+    assert report["verdict"] == "not_comparable"
     assert "failed by infrastructure" in report["comparison"]["result"]
 
 
-def test_a_skipped_test_has_no_outcome_and_is_counted(quartermaster):
+def test_a_skipped_test_has_no_outcome_and_is_counted():
     created = payloads(desk("junit_xml", "desk_v1").read_bytes(), "mission.created")
     (winter,) = [one for one in created if one["task"] == "test/desk_pytest.test_winter"]
     assert winter["labels"]["verdict"] == "skipped"
-    done = quartermaster(
-        "compare", desk("junit_xml", "desk_v1"), desk("junit_xml", "desk_v2"), "--format", "json"
-    )
-    population = json.loads(done.stdout)["comparison"]["population"]
+    report = compared(desk("junit_xml", "desk_v1"), desk("junit_xml", "desk_v2"))
+    population = report["comparison"]["population"]
     assert population["baseline"]["non_terminal"] == population["candidate"]["non_terminal"] == 1
 
 
@@ -200,12 +207,11 @@ def junit(cases: str, head: str = "") -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>{head}{body}'.encode()
 
 
-def test_verdicts_without_words_have_no_cost_and_no_steps(quartermaster, tmp_path: Path):
+def test_verdicts_without_words_have_no_cost_and_no_steps(tmp_path: Path):
     case = '<testcase classname="c" name="n{}" time="0.5"/>'
     path = tmp_path / "plain.xml"
     path.write_bytes(junit("".join(case.format(number) for number in range(8))))
-    done = quartermaster("compare", path, path, "--format", "json")
-    metrics = {one["metric"]: one for one in json.loads(done.stdout)["comparison"]["metrics"]}
+    metrics = {one["metric"]: one for one in compared(path, path)["comparison"]["metrics"]}
     assert metrics["total_cost_usd"]["reason"] == "no value in the baseline and the candidate"
     assert metrics["work_steps"]["verdict"] == "not_comparable"
     assert metrics["wall_time"]["baseline"] == pytest.approx(0.5)
