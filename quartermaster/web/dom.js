@@ -55,9 +55,9 @@ export function settled(run, milliseconds) {
   };
 }
 
-/** A button that puts a text onto the clipboard, and says so. */
-export function copyButton(text, label = "Copy") {
-  const button = el("button", { type: "button", class: "quiet", "aria-label": `${label}: ${text.slice(0, 80)}` }, label);
+/** A button that puts a text onto the clipboard, and says so. `name` is for texts that nobody wants to hear. */
+export function copyButton(text, label = "Copy", name = `${label}: ${text.slice(0, 80)}`) {
+  const button = el("button", { type: "button", class: "quiet", "aria-label": name }, label);
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);

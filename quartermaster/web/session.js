@@ -1,6 +1,6 @@
 // Who is signed in, in which workspace, and what they may do there.
 
-const RANKS = ["VIEWER", "MEMBER", "MANAGER", "ADMIN", "OWNER"];
+export const RANKS = ["VIEWER", "MEMBER", "MANAGER", "ADMIN", "OWNER"];
 
 class Session extends EventTarget {
   user = null;

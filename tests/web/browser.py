@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from running import Daemon, run_command
 from web.long_mission import long_mission
 
@@ -127,6 +128,21 @@ def token_of(home: Path, user: str, role: str, *, workspace: str = "local") -> s
     added = run_command(home, "member", "add", user, "--workspace", workspace, "--role", role)
     assert added.returncode == 0, added.stderr
     return run_command(home, "token", "create", "--user", user).stdout.strip()
+
+
+def needed() -> None:
+    """Skip where there is no browser, with the command that would change that."""
+    reason = f"the page is looked at in Chromium; to run this: {HOW_TO_RUN}"
+    pytest.importorskip("playwright.sync_api", reason=reason)
+    if CHROMIUM is None:
+        pytest.skip(reason)
+
+
+def expect(thing: Any) -> Any:
+    """Playwright's own, imported once it is there: waits until something holds of the page."""
+    from playwright.sync_api import expect as expecting
+
+    return expecting(thing)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import trend_world
 from running import Daemon
-from web.browser import CHROMIUM, HOW_TO_RUN, token_of
+from web.browser import expect, needed, token_of
 from web.evaluations import STEPS, furnish_evaluations, queue
 
 Open = Callable[..., Any]
@@ -31,19 +31,9 @@ LOOKS = {
 }
 
 
-def expect(thing: Any) -> Any:
-    from playwright.sync_api import expect as expecting
-
-    return expecting(thing)
-
-
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    pytest.importorskip(
-        "playwright.sync_api", reason=f"the page is looked at in a browser; to run this: {HOW_TO_RUN}"
-    )
-    if CHROMIUM is None:
-        pytest.skip(f"the page is looked at in Chromium; to run this: {HOW_TO_RUN}")
+    needed()
     home = tmp_path_factory.mktemp("evaluations") / "home"
     furnish_evaluations(home)
     with Daemon.start(home) as started:
@@ -87,7 +77,7 @@ def test_the_parts_of_a_waterfall_add_up_to_the_change(open_page: Open) -> None:
 def test_a_queued_regression_tells_its_verdict_live_above_the_steps(open_page: Open) -> None:
     page = open_page(VIEWS["compare"])
     page.get_by_role("button", name="Judge: queue a regression").click()
-    expect(page.locator(".verdict.bad .word")).to_have_text("regressed", timeout=20_000)
+    expect(page.locator(".verdict.bad .word")).to_have_text("regressed")
     expect(page.locator(".verdict")).to_contain_text("tool success dropped")
     page.reload()
     expect(page.locator(".verdict.bad .word")).to_have_text("regressed")
@@ -101,14 +91,14 @@ def test_a_run_is_watched_to_its_end_and_another_one_is_cancelled(daemon: Daemon
     page.get_by_label("Mission id").fill("baker-1")
     page.get_by_role("button", name="Queue", exact=True).click()
     row = page.locator("tr", has=page.get_by_role("link", name="replay", exact=False)).first
-    expect(row).to_contain_text("completed", timeout=20_000)
+    expect(row).to_contain_text("completed")
     both = {"baseline": {"q": "night-1"}, "candidate": {"q": "night-4"}}
     for _ in range(4):
         queue(daemon, "comparisons", both)
     last = queue(daemon, "comparisons", both)
     page.get_by_role("button", name=f"Cancel {last}").click()
     cancelled = page.locator(f'tr[data-run="{last}"]')
-    expect(cancelled.locator(".badge")).to_contain_text("cancelled", timeout=20_000)
+    expect(cancelled.locator(".badge")).to_contain_text("cancelled")
     expect(cancelled.get_by_role("button")).to_have_count(0)
     expect(page.get_by_text("Regressed: mission success, cost.").first).to_be_visible(timeout=40_000)
 
@@ -203,20 +193,20 @@ def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
     assert page.locator(LINES).count() < 80
     page.locator("qm-difference qm-list").focus()
     page.keyboard.press("End")
-    expect(page.locator(LINES + ".current")).not_to_contain_text("…", timeout=10_000)
+    expect(page.locator(LINES + ".current")).not_to_contain_text("…")
 
 
 def test_a_daemon_that_restarts_is_found_again_without_a_reload(daemon: Daemon, open_page: Open) -> None:
     before = queue(daemon, "replay", {"mission_id": "baker-1"})
     page = open_page(VIEWS["runs"])
-    expect(page.locator(f'tr[data-run="{before}"]')).to_contain_text("completed", timeout=20_000)
+    expect(page.locator(f'tr[data-run="{before}"]')).to_contain_text("completed")
     daemon.kill()
     expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible(timeout=15_000)
     again = Daemon.start(daemon.home, "--port", str(urlsplit(daemon.url).port))
     daemon.process = again.process
-    expect(page.get_by_text("The connection to Quartermaster is lost")).to_have_count(0, timeout=20_000)
+    expect(page.get_by_text("The connection to Quartermaster is lost")).to_have_count(0)
     run_id = queue(daemon, "replay", {"mission_id": "baker-2"})
-    expect(page.locator(f'tr[data-run="{run_id}"]')).to_contain_text("completed", timeout=20_000)
+    expect(page.locator(f'tr[data-run="{run_id}"]')).to_contain_text("completed")
     page.complaints[:] = [one for one in page.complaints if "ERR_" not in one]
 
 

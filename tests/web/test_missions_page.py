@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 from running import Daemon, run_command
-from web.browser import HOSTILE, token_of
+from web.browser import HOSTILE, expect, token_of
 
 Open = Callable[..., Any]
 FOREIGN = "img, iframe, object, embed, script:not([src]), [onload], [onerror], [onfocus], [srcdoc]"
 ROWS = "qm-list[aria-label=Missions] .row"
-
-
-def expect(thing: Any) -> Any:
-    from playwright.sync_api import expect as expecting
-
-    return expecting(thing)
 
 
 def test_a_printed_link_signs_in_once_and_says_how_to_begin(browser: Any, tmp_path: Path) -> None:
@@ -87,7 +81,7 @@ def test_a_new_mission_comes_in_by_itself(daemon: Daemon, open_page: Open) -> No
     expect(page.get_by_text("No mission passes these filters")).to_be_visible()
     entry = {"mission_id": "just-arrived", "ts": "2026-05-01T00:00:00Z", "entry_type": "message.user"}
     assert daemon.request("POST", "/api/v1/journal", entry).status == 200
-    expect(page.locator(ROWS)).to_have_count(1, timeout=10_000)
+    expect(page.locator(ROWS)).to_have_count(1)
 
 
 def test_whoever_may_only_look_sees_no_button_that_would_be_refused(open_page: Open, viewer: str) -> None:

@@ -23,6 +23,7 @@ class Missions {
   chosen = new Set();
   #loading = null;
   #asked = 0;
+  offered = null;
 
   constructor(root, { query, signal }) {
     this.signal = signal;
@@ -94,6 +95,7 @@ class Missions {
     if (asked !== this.#asked) return;
     this.rows = page.rows;
     this.cursor = page.next_cursor ?? null;
+    if (!this.rows.length) this.offered ??= await foundFolders(this.signal);
     this.list.scrollTop = 0;
     this.#show();
     this.list.current = this.rows.length ? 0 : -1;
@@ -106,7 +108,7 @@ class Missions {
     if (this.rows.length) {
       if (this.list.parentNode !== this.place) this.place.replaceChildren(this.list);
       this.list.length = this.rows.length;
-    } else this.place.replaceChildren(filtered ? this.#nothing() : emptyState());
+    } else this.place.replaceChildren(filtered ? this.#nothing() : emptyState(this.offered));
     this.form.hidden = !this.rows.length && !filtered;
     for (const [name, place] of [["task", this.tasks], ["variant", this.variants], ["format", this.formats]]) {
       const known = [...new Set(this.rows.map((row) => row[name]).filter(Boolean))].slice(0, 200);
@@ -256,16 +258,25 @@ function makeRow() {
     cell("ended"), cell("steps"), cell("found"), cell("money number"), cell("tokens number"), cell("took number"), cell("when number muted"));
 }
 
-function emptyState() {
-  const command = (text, said) => el("li", {}, el("p", {}, said), el("div", { class: "command" }, el("code", {}, text), copyButton(text)));
+const command = (text, said) => el("li", {}, el("p", {}, said), el("div", { class: "command" }, el("code", { tabindex: "0" }, text), copyButton(text)));
+
+/** Folders of recordings on the machine of the daemon that nobody watches yet, as commands; null where none is told. */
+async function foundFolders(signal) {
+  if (!session.may("ADMIN")) return null;
+  const { rows } = await api.get("/api/v1/doctor", {}, signal);
+  const found = rows.filter((one) => one.command);
+  return found.length ? found.map((one) => command(one.command, "Recordings were found on this machine. Watch them in place, read-only, from now on:")) : null;
+}
+
+function emptyState(offered) {
   return el("section", { class: "card empty" },
     el("h2", {}, "No mission has come in yet"),
     el("p", {}, session.may("MEMBER") ? "A mission is one piece of work of an agent, read from the recording that it leaves behind. Any of these brings the first one:" : "Ask a member of this workspace to bring in recordings."),
     session.may("MEMBER") && el("ul", {},
-      command("quartermaster watch ~/.claude/projects", "Watch the sessions of a coding agent in place, read-only, from now on:"),
+      offered ?? command("quartermaster watch add PATH", "Watch the folder in which an agent leaves its recordings, in place and read-only, from now on:"),
       command("quartermaster ingest PATH", "Read recordings that lie in a file or a folder, in any format that is known:"),
       command(`curl -H "Authorization: Bearer $QUARTERMASTER_TOKEN" --data-binary @entries.ndjson ${location.origin}/api/v1/journal`, "Send entries over HTTP:"),
-      command(`OTEL_EXPORTER_OTLP_ENDPOINT=${location.origin} OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer $QUARTERMASTER_TOKEN"`, "Let an instrumented program send its spans here:"),
+      command(`OTEL_EXPORTER_OTLP_ENDPOINT=${location.origin} OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$QUARTERMASTER_TOKEN"`, "Let an instrumented program send its spans here:"),
       command("quartermaster demo", "See the whole way on recorded samples first:")),
     el("p", { class: "muted" }, "This page shows a mission as soon as it comes in."));
 }
