@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from quartermaster import __version__
 from quartermaster.errors import QuartermasterError
@@ -14,6 +15,10 @@ from quartermaster.errors import QuartermasterError
 INTERNAL_ERROR: Final = 10
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
+
+PROGRAM: Final = "quartermaster"
+COMPLETION_VARIABLE: Final = "_QUARTERMASTER_COMPLETE"
+"""Set by the script of `quartermaster completion`; the line that is typed comes in variables beside it."""
 
 COMMANDS: Final = {
     "serve": "Run the daemon: watch the inboxes, serve the API, evaluate.",
@@ -51,6 +56,7 @@ COMMANDS: Final = {
     "restore": "Put a backup back in the place of the database.",
     "service": "Have systemd run the daemon.",
     "doctor": "Check home, database, inboxes, disk and port.",
+    "completion": "Print the script by which a shell completes commands, options and values.",
 }
 """Name and one line of help of every command; the module is `quartermaster.cli.<name>`, with `_` for `-`."""
 
@@ -66,6 +72,14 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"quartermaster.cli.{cmd_name.replace('-', '_')}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Names of commands with their lines, none of them loaded; options where a dash was typed."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -96,8 +110,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    instruction = os.environ.get(COMPLETION_VARIABLE)
     try:
-        result: Any = cli.main(args=list(arguments), prog_name="quartermaster", standalone_mode=False)
+        if instruction:
+            return _complete(instruction)
+        result: Any = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2
@@ -112,6 +129,16 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _internal(error)
     return result if isinstance(result, int) else 0
+
+
+def _complete(instruction: str) -> int:
+    """What the line that is typed could go on with; a fault offers nothing and leaves the line alone."""
+    try:
+        return shell_complete(cli, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    except Exception:
+        if os.environ.get("QUARTERMASTER_DEBUG") == "1":
+            raise
+        return INTERNAL_ERROR
 
 
 def _told(message: str, code: int) -> int:

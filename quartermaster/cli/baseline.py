@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
-from quartermaster.cli import compare, output
+from quartermaster.cli import compare, completing, output
 from quartermaster.cli.capsules import BASELINE, is_there, names_capsule, read_capsule, write_whole
 from quartermaster.cli.options import home_option, open_target, settings_for, target_options
 from quartermaster.cli.target import Row, Target
@@ -46,7 +46,7 @@ def command() -> None:
 
 @command.command("freeze")
 @click.argument("name")
-@click.argument("missions")
+@click.argument("missions", shell_complete=completing.sides)
 @click.option("--output", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write a .qmb file.")
 @click.option("--reason", metavar="TEXT", help="Why these.")
 @_by_option
@@ -74,8 +74,8 @@ def freeze(
 
 
 @command.command("accept")
-@click.argument("name")
-@click.argument("candidate")
+@click.argument("name", shell_complete=completing.baselines)
+@click.argument("candidate", shell_complete=completing.sides)
 @click.option(
     "--reason", metavar="TEXT", required=True, help="Why the candidate is the baseline from now on."
 )
@@ -104,7 +104,7 @@ def list_(target: Target, form: str) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.baselines)
 @_place
 @output.format_option
 def show(*, name: str, form: str, **place: Any) -> None:
@@ -120,8 +120,8 @@ def show(*, name: str, form: str, **place: Any) -> None:
 
 
 @command.command("diff")
-@click.argument("name")
-@click.argument("candidate")
+@click.argument("name", shell_complete=completing.baselines)
+@click.argument("candidate", shell_complete=completing.sides)
 @click.option("--strict", is_flag=True, help="Exit with 3 when there is no verdict.")
 @_place
 @output.format_option

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.options import settings_for
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Tell = Callable[["Progress"], None]
 
 
 @click.command("batch")
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...", shell_complete=completing.files)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

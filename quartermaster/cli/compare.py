@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from quartermaster import __version__
+from quartermaster.cli import completing
 from quartermaster.cli.capsules import (
     BASELINE,
     freeze_recordings,
@@ -38,8 +39,8 @@ FAILED: Final = 10
 
 
 @click.command("compare")
-@click.argument("baseline")
-@click.argument("candidate")
+@click.argument("baseline", shell_complete=completing.sides)
+@click.argument("candidate", shell_complete=completing.sides)
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id
 
@@ -15,8 +15,8 @@ _ARGUMENTS: Final = ("exact", "ignore", "subset", "superset")
 
 
 @click.command("diff")
-@click.argument("baseline")
-@click.argument("candidate")
+@click.argument("baseline", shell_complete=completing.missions)
+@click.argument("candidate", shell_complete=completing.missions)
 @click.option(
     "--from", "start", type=click.IntRange(min=0), default=0, metavar="N", help="First line to show."
 )

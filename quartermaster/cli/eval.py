@@ -6,7 +6,7 @@ from typing import Final
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id, find_run_id
 from quartermaster.errors import UsageError
@@ -36,7 +36,7 @@ def command() -> None:
 
 
 @command.command("replay")
-@click.argument("mission")
+@click.argument("mission", shell_complete=completing.missions)
 @_seed_option
 @_wait_option
 @target_options()
@@ -48,8 +48,8 @@ def replay(target: Target, mission: str, seed: int, wait: bool, form: str) -> in
 
 
 @command.command("regression")
-@click.argument("baseline")
-@click.argument("candidate")
+@click.argument("baseline", shell_complete=completing.missions)
+@click.argument("candidate", shell_complete=completing.missions)
 @_seed_option
 @_wait_option
 @_strict_option
@@ -77,7 +77,7 @@ def runs(target: Target, limit: int, form: str) -> None:
 
 
 @command.command("get")
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs)
 @_strict_option
 @click.option(
     "--evidence",

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.describing import described
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.core.journal import parse_instant
@@ -29,7 +29,7 @@ _FORMATS: Final = ("ndjson", "csv", "parquet", "otlp", "xes")
 
 
 @click.command("export")
-@click.argument("selection", required=False)
+@click.argument("selection", required=False, shell_complete=completing.missions)
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="ndjson", show_default=True)
 @click.option(
     "--table", type=click.Choice(TABLES), default="missions", show_default=True, help="Of CSV and Parquet."
@@ -45,9 +45,24 @@ _FORMATS: Final = ("ndjson", "csv", "parquet", "otlp", "xes")
 @click.option("--q", metavar="TEXT", help="Part of the id, title, task or variant.")
 @click.option("--task", help="What was asked.")
 @click.option("--variant", help="By which agent and model.")
-@click.option("--outcome", help="succeeded, failed, aborted, timed_out or limit_reached.")
-@click.option("--trace-format", "trace_format", metavar="NAME", help="What it was recorded in.")
-@click.option("--failure-mode", metavar="NAME", help="Where this was found: D01, exact_tool_loop, ...")
+@click.option(
+    "--outcome",
+    shell_complete=completing.words(*completing.OUTCOMES),
+    help="succeeded, failed, aborted, timed_out or limit_reached.",
+)
+@click.option(
+    "--trace-format",
+    "trace_format",
+    metavar="NAME",
+    shell_complete=completing.trace_formats,
+    help="What it was recorded in.",
+)
+@click.option(
+    "--failure-mode",
+    metavar="NAME",
+    shell_complete=completing.failure_modes,
+    help="Where this was found: D01, exact_tool_loop, ...",
+)
 @click.option("--since", metavar="TIME", help="Ended at or after this RFC 3339 time.")
 @click.option("--until", metavar="TIME", help="Started before this RFC 3339 time.")
 @click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")

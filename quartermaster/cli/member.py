@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from quartermaster import administration
-from quartermaster.cli import admin, output
+from quartermaster.cli import admin, completing, output
 from quartermaster.cli.options import home_option
 from quartermaster.home import choose_workspace
 from quartermaster.store import access
@@ -26,7 +26,13 @@ def command() -> None:
 @command.command("add")
 @click.argument("user")
 @_workspace_option
-@click.option("--role", required=True, metavar="ROLE", help="OWNER, ADMIN, MANAGER, MEMBER or VIEWER.")
+@click.option(
+    "--role",
+    required=True,
+    metavar="ROLE",
+    shell_complete=completing.words(*completing.ROLES),
+    help="OWNER, ADMIN, MANAGER, MEMBER or VIEWER.",
+)
 @home_option
 @output.format_option
 def add(user: str, workspace: str | None, role: str, home: Path | None, form: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target
 
@@ -11,9 +11,24 @@ from quartermaster.cli.target import Row, Target
 @click.option("--q", metavar="TEXT", help="Part of the id, title, task or variant.")
 @click.option("--task", help="What was asked.")
 @click.option("--variant", help="By which agent and model.")
-@click.option("--outcome", help="succeeded, failed, aborted, timed_out or limit_reached.")
-@click.option("--trace-format", "trace_format", metavar="NAME", help="What it was recorded in.")
-@click.option("--failure-mode", metavar="NAME", help="Where this was found: D01, exact_tool_loop, ...")
+@click.option(
+    "--outcome",
+    shell_complete=completing.words(*completing.OUTCOMES),
+    help="succeeded, failed, aborted, timed_out or limit_reached.",
+)
+@click.option(
+    "--trace-format",
+    "trace_format",
+    metavar="NAME",
+    shell_complete=completing.trace_formats,
+    help="What it was recorded in.",
+)
+@click.option(
+    "--failure-mode",
+    metavar="NAME",
+    shell_complete=completing.failure_modes,
+    help="Where this was found: D01, exact_tool_loop, ...",
+)
 @click.option("--since", metavar="TIME", help="Ended at or after this RFC 3339 time.")
 @click.option("--until", metavar="TIME", help="Started before this RFC 3339 time.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from quartermaster.cli import completing
 from quartermaster.cli.target import Target
 from quartermaster.config import Settings, load_settings
 from quartermaster.errors import UsageError
@@ -65,7 +66,10 @@ def this_machine_options(function: Command) -> Command:
 
 
 _WORKSPACE_OPTION: Final = click.option(
-    "--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local."
+    "--workspace",
+    metavar="WORKSPACE",
+    shell_complete=completing.workspaces,
+    help="Id or slug; default: the only one, else local.",
 )
 _TARGET_OPTIONS: Final = (
     click.option("--url", metavar="URL", help="A daemon elsewhere (QUARTERMASTER_URL)."),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from quartermaster.cli import admin, output
+from quartermaster.cli import admin, completing, output
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.config import retention_of
 from quartermaster.core.journal import format_instant
@@ -92,7 +92,7 @@ def run(dry_run: bool, workspace: str | None, home: Path | None, form: str) -> N
 
 
 @command.command("keep")
-@click.argument("mission")
+@click.argument("mission", shell_complete=completing.missions)
 @click.option("--reason", default=BY_HAND, show_default=True, help="Why; a mission may have several reasons.")
 @_workspace_option
 @home_option
@@ -108,7 +108,7 @@ def keep(mission: str, reason: str, workspace: str | None, home: Path | None) ->
 
 
 @command.command("release")
-@click.argument("mission")
+@click.argument("mission", shell_complete=completing.missions)
 @click.option("--reason", default=BY_HAND, show_default=True, help="The reason that ends.")
 @_workspace_option
 @home_option

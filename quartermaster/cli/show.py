@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.ingest import ledger_columns
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id
 
 
 @click.command("show")
-@click.argument("mission")
+@click.argument("mission", shell_complete=completing.missions)
 @target_options()
 @output.format_option
 def command(target: Target, mission: str, form: str) -> None:

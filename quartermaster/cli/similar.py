@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target, find_mission_id
 
 
 @click.command("similar")
-@click.argument("mission")
+@click.argument("mission", shell_complete=completing.missions)
 @click.option(
     "--level",
     type=click.Choice(["kinds", "tools", "arguments", "outcomes"]),

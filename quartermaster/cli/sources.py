@@ -2,7 +2,7 @@
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.ingest import ledger_columns
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Target
@@ -12,7 +12,13 @@ _STATES = ("reading", "complete", "waiting", "unrecognised", "refused", "failed"
 
 @click.command("sources")
 @click.option("--state", type=click.Choice(_STATES), help="What became of the file.")
-@click.option("--trace-format", "trace_format", metavar="NAME", help="What it was recorded in.")
+@click.option(
+    "--trace-format",
+    "trace_format",
+    metavar="NAME",
+    shell_complete=completing.trace_formats,
+    help="What it was recorded in.",
+)
 @click.option("--q", metavar="TEXT", help="Part of the name.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @target_options()

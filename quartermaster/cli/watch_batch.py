@@ -9,7 +9,7 @@ from typing import Final
 import click
 import msgspec
 
-from quartermaster.cli import output
+from quartermaster.cli import completing, output
 from quartermaster.cli.describing import described
 from quartermaster.cli.options import target_options
 from quartermaster.cli.target import Row, Target
@@ -27,8 +27,8 @@ UNDECIDED: Final = 3
 
 
 @click.command("watch-batch")
-@click.argument("baseline")
-@click.argument("candidate")
+@click.argument("baseline", shell_complete=completing.sides)
+@click.argument("candidate", shell_complete=completing.sides)
 @click.option(
     "--every",
     type=click.FloatRange(0.05, 3600),
