@@ -79,12 +79,12 @@ class Dask:
         except ImportError as error:
             raise NotInstalled("dask is not installed: pip install 'quartermaster[batch]'") from error
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told below
-        self._distributed: Any = distributed
+        self._distributed = distributed
         self._address = address
         self._rules = rules
         url = address if "://" in address else f"tcp://{address}"
         try:
-            self._client = distributed.Client(url, timeout=_CONNECT_SECONDS, set_as_default=False)
+            self._client: Any = distributed.Client(url, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise DaemonUnreachable(
                 f"no dask scheduler answers at {address}: start one or name another"
@@ -120,9 +120,8 @@ class Dask:
 
     def _wait(self, running: Iterable[Any]) -> list[Any]:
         try:
-            waited = self._distributed.wait(
-                list(running), timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED"
-            )
+            with self._client.as_current():
+                waited = self._distributed.wait(list(running), _LOOK_SECONDS, return_when="FIRST_COMPLETED")
         except TimeoutError:
             return []
         except (OSError, self._distributed.CancelledError) as error:

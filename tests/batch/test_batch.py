@@ -108,18 +108,23 @@ def killer(unit: Unit, number: int, pids: Callable[[], Iterable[int]], kills: in
             return False
 
     def kill_reader() -> None:
-        pid = next(pid for pid in pids() if has_it_open(pid))
-        killed.append(pid)
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not has_it_open(pid))
+        pid = next((pid for pid in pids() if pid not in killed and has_it_open(pid)), None)
+        if pid is not None:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    def meet_reader() -> bool:
+        """Whether one was there that may read it all."""
+        with open(unit.location, "wb") as pipe:  # waits for somebody who reads
+            if len(killed) == kills:
+                pipe.write(mission(number, 2))
+                return True
+            kill_reader()
+            return False
 
     def watch() -> None:
-        while True:
-            with open(unit.location, "wb") as pipe:  # waits for somebody who reads
-                if len(killed) == kills:
-                    pipe.write(mission(number, 2))
-                    return
-                kill_reader()
+        while not meet_reader():
+            wait_until(lambda: not killed or not Path(f"/proc/{killed[-1]}").exists())
 
     threading.Thread(target=watch, daemon=True).start()
     yield killed
@@ -242,7 +247,7 @@ def test_an_interrupted_run_says_130_and_leaves_nothing_half_written(tmp_path: P
     interrupted.send_signal(signal.SIGINT)
     interrupted.communicate(timeout=SECONDS)
     assert interrupted.returncode == 130
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     left = {path.name for path in out.rglob("*") if path.suffix != ".part"}
     assert left <= {".lock", "parts"}
 
