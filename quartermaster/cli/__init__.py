@@ -71,6 +71,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"quartermaster.cli.{cmd_name.replace('-', '_')}").command
+        _show_examples(cmd_name, command)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -84,6 +85,16 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _show_examples(name: str, command: click.Command) -> None:
+    """Ends the help of a command, and of each one in it, with its examples."""
+    from quartermaster.cli import examples
+
+    command.epilog = examples.epilog(name)
+    if isinstance(command, click.Group):
+        for inner, one in command.commands.items():
+            _show_examples(f"{name} {inner}".rstrip(), one)
 
 
 @click.group(

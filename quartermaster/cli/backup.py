@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from quartermaster.cli import output
+from quartermaster.cli.nameless import NAMELESS, GroupOrCommand
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.core.journal import format_instant
 from quartermaster.errors import NotFound
@@ -16,27 +17,13 @@ from quartermaster.store import backup
 
 DAMAGED = 10
 
-_MAKE = ""
 
-
-class _FileOrCommand(click.Group):
-    """A group whose first argument is a file, unless it is the name of a command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = [_MAKE, *args]
-        return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in super().list_commands(ctx) if name]
-
-
-@click.group("backup", cls=_FileOrCommand, subcommand_metavar="FILE | verify FILE")
+@click.group("backup", cls=GroupOrCommand, subcommand_metavar="FILE | verify FILE")
 def command() -> None:
     """Write the whole database into one file, while it is written to; verify such a file."""
 
 
-@command.command(_MAKE)
+@command.command(NAMELESS)
 @click.argument("file", type=click.Path(path_type=Path))
 @home_option
 @output.format_option

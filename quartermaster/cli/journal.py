@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from quartermaster.cli import output
+from quartermaster.cli.nameless import NAMELESS, GroupOrCommand
 from quartermaster.cli.options import home_option, settings_for, target_options
 from quartermaster.cli.target import Target, find_mission_id
 from quartermaster.errors import NotFound, UsageError
@@ -22,28 +23,15 @@ from quartermaster.store.verification import Problem
 
 DAMAGED = 10
 
-_LIST = ""
 _TOLD_BESIDE = "the file beside the database"
 
 
-class _ListOrCommand(click.Group):
-    """A group that lists, unless its first argument is the name of a command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = [_LIST, *args]
-        return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in super().list_commands(ctx) if name]
-
-
-@click.group("journal", cls=_ListOrCommand, subcommand_metavar="[OPTIONS] | verify")
+@click.group("journal", cls=GroupOrCommand, subcommand_metavar="| verify")
 def command() -> None:
     """List journal entries, newest first; verify that they are those that came."""
 
 
-@command.command(_LIST)
+@command.command(NAMELESS)
 @click.option("--mission", metavar="MISSION", help="Of one mission: id, unique prefix or latest.")
 @click.option("--entry-type", multiple=True, metavar="TYPE", help="Of these types; may be given again.")
 @click.option("--exclude-entry-type", multiple=True, metavar="TYPE", help="Not of these types.")
