@@ -205,6 +205,7 @@ def _told(error: BaseException | None) -> BaseException:
     """What a worker could not do at all, for people."""
     if isinstance(error, QuartermasterError):
         return error
-    if isinstance(error, ImportError):
-        return UsageError(f"the workers cannot import Quartermaster ({error}); install it there too")
+    if isinstance(error, ImportError) or "deserializ" in str(error):
+        told = "the scheduler or its workers cannot import Quartermaster"
+        return UsageError(f"{told}; install the same version of it, Python and the engine on each")
     return RunFailed(f"a worker failed: {type(error).__name__}: {error}"[:300])

@@ -19,9 +19,10 @@ from running import PROGRAM
 import quartermaster as qm
 from quartermaster.batch.driver import Summary, run_batch
 from quartermaster.batch.engines import Dask, Done, Engine, Lost
-from quartermaster.batch.evaluation import Rules, Work, answer_of, perform
+from quartermaster.batch.evaluation import Evaluate, Rules, Work, answer_of, perform
 from quartermaster.batch.processes import Processes
 from quartermaster.batch.sources import Found, Unit, find
+from quartermaster.cli import run
 from quartermaster.ingest import LINE_LIMIT_BYTES
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
@@ -417,15 +418,9 @@ def test_fsspec_reads_what_the_file_system_reads(tmp_path: Path):
     folder = write_missions(tmp_path / "in", 2, turns=2)
     [unit, _] = find([str(folder)], leave_out=tmp_path).units
     remote = Unit(name="x", location=f"file://{unit.location}", size=unit.size, stamp="", remote=True)
-    [told] = answer_of(perform(_evaluate(remote), RULES))
-    [direct] = answer_of(perform(_evaluate(unit), RULES))
+    [told] = answer_of(perform(Evaluate(remote), RULES))
+    [direct] = answer_of(perform(Evaluate(unit), RULES))
     assert told == direct
-
-
-def _evaluate(unit: Unit) -> Work:
-    from quartermaster.batch.evaluation import Evaluate
-
-    return Evaluate(unit)
 
 
 def test_the_command_evaluates_sources_of_every_kind(quartermaster, tmp_path: Path):
@@ -437,17 +432,16 @@ def test_the_command_evaluates_sources_of_every_kind(quartermaster, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["missions"], summary["files"], summary["complete"]) == (3, {"complete": 3}, True)
-    again = quartermaster("batch", folder, "--out", folder / "out")
-    assert again.returncode == 0
-    assert "3 missions" in again.stdout
-    assert "0 files evaluated" in again.stdout
 
 
-def test_strict_is_for_recordings_that_were_not_read_whole(quartermaster, tmp_path: Path):
-    file = tmp_path / "in.ndjson"
-    file.write_bytes(mission(7, 1) + b"{}\n")
-    assert quartermaster("batch", file, "--out", "out", "--jobs", 1).returncode == 0
-    assert quartermaster("batch", file, "--out", "out", "--strict").returncode == 3
+def test_strict_is_for_recordings_that_were_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    Path("in.ndjson").write_bytes(mission(7, 1) + b"{}\n")
+    assert run(["batch", "in.ndjson", "--out", "out", "--jobs", "1"]) == 0
+    assert run(["batch", "in.ndjson", "--out", "out", "--strict"]) == 3
+    assert "1 lines rejected" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -466,15 +460,21 @@ def test_strict_is_for_recordings_that_were_not_read_whole(quartermaster, tmp_pa
     ids=["no-source", "missing", "glob", "empty", "unknown", "out", "engine", "protocol", "unreachable"],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
-    quartermaster, tmp_path: Path, arguments: list[str], code: int, told: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    told: str,
 ):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "unknown").mkdir()
     (tmp_path / "unknown" / "a.txt").write_text("no recording")
-    done = quartermaster("batch", *arguments)
-    assert done.returncode == code, done.stderr
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    assert run(["batch", *arguments]) == code
+    said = capfd.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
