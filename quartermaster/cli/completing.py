@@ -6,6 +6,7 @@ What is looked up comes from the home of this machine alone: no key press makes 
 import os
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -105,12 +106,15 @@ def _of_home(context: click.Context, look_up: Callable[["Connection", int], list
     given = context.params
     if given.get("url") or (given.get("home") is None and os.environ.get("QUARTERMASTER_URL")):
         return []
-    from quartermaster.cli.options import settings_for
+    from quartermaster.config import load_settings
     from quartermaster.home import Home, choose_workspace
     from quartermaster.store.database import closing_connection
 
     try:
-        database = Home(settings_for(given.get("home")).home).database
+        settings = load_settings(
+            home=given.get("home"), flags={}, environment=os.environ, directory=Path.cwd()
+        )
+        database = Home(settings.home).database
         if not database.is_file():
             return []
         with closing_connection(database, writable=False) as connection:
