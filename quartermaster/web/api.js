@@ -89,7 +89,6 @@ async function call(method, path, { query, body, signal, headers } = {}) {
 export const api = {
   get: (path, query, signal) => call("GET", path, { query, signal }),
   post: (path, body, signal) => call("POST", path, { body: body ?? {}, signal }),
-  put: (path, body, signal) => call("PUT", path, { body: body ?? {}, signal }),
   patch: (path, body, signal) => call("PATCH", path, { body: body ?? {}, signal }),
   delete: (path, signal) => call("DELETE", path, { signal }),
 };

@@ -73,6 +73,8 @@ def test_the_page_is_small_and_asks_no_other_host(client: TestClient[Litestar]) 
         int(client.get(address, headers={"Accept-Encoding": "gzip"}).headers["content-length"])
         for address in ("/", *(prefix + name for name in page().files))
     )
+    raw = sum(len(content) for content in (page().document, *page().files.values()))
+    print(f"all files of the page: {sent / 1000:.1f} KB as they are sent, {raw / 1000:.1f} KB unpacked")
     assert sent < 150_000
     for name, content in page().files.items():
         assert not re.search(rb"https?://(?!www\.w3\.org/)", content), name

@@ -10,7 +10,7 @@ const SHOWN = 20_000;
 const TOLD = new Set(["arguments", "args", "input", "output", "result", "error", "text", "command"]);
 
 /** A long text in a box of its own, cut where it is very long until somebody wants it all. */
-export function textBox(title, value) {
+function textBox(title, value) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   const box = el("pre", { tabindex: "0", "aria-label": title }, visible(text.slice(0, SHOWN)));
   const rest = text.length > SHOWN && el("button", { type: "button", onclick: () => { box.textContent = visible(text); rest.remove(); } }, `Show all ${count(text.length)} characters`);

@@ -4,7 +4,7 @@ import { api, poll, watchRuns } from "../api.js";
 import { table, cell, number, reportOf } from "../components/report.js";
 import { cancelButton, failureOf, follow, hasEnded, mayEvaluate, progress, queue, runBadge, subject, took } from "../components/runs.js";
 import { el, say, settled, visible } from "../dom.js";
-import { ago, dollars, plural, time, words } from "../format.js";
+import { ago, dollars, plural, time } from "../format.js";
 import { address, amend, go } from "../router.js";
 
 const PAGE = 50;
