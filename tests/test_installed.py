@@ -28,6 +28,11 @@ def test_the_wheel_brings_its_samples_and_its_units(tmp_path: Path):
     assert f"ExecStart={script} serve --home {tmp_path / 'data'}" in unit
 
 
+def test_the_wheel_brings_its_documentation():
+    script = Path(sys.executable).with_name("quartermaster")
+    assert run(script, "help", "ci").stdout.startswith("## In CI\n")
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [("pipx", ("install",)), ("uv", ("tool", "install"))],

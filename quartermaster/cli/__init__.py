@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "restore": "Put a backup back in the place of the database.",
     "service": "Have systemd run the daemon.",
     "doctor": "Check home, database, inboxes, disk and port.",
+    "help": "Print a topic of the documentation, or the help of a command.",
     "completion": "Print the script by which a shell completes commands, options and values.",
 }
 """Name and one line of help of every command; the module is `quartermaster.cli.<name>`, with `_` for `-`."""

@@ -129,6 +129,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "service status": ("quartermaster service status --user",),
     "service uninstall": ("quartermaster service uninstall --user",),
     "doctor": ("quartermaster doctor", "quartermaster doctor --format json"),
+    "help": ("quartermaster help", "quartermaster help ci", "quartermaster help eval replay"),
     "completion": (
         'eval "$(quartermaster completion bash)"',
         "quartermaster completion fish | source",
