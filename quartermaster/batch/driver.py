@@ -45,7 +45,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What came out. `files` are recordings by state; `evaluated` and `reused` are files or archives,
-    `merged` missions that several recordings tell of, `lost_processes` deaths that were survived.
+    `merged` missions that several recordings tell of, `retried` are pieces of work whose process died.
     `complete` says that every recording was read whole."""
 
     out: str
@@ -58,7 +58,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     merged: int
     evaluated: int
     reused: int
-    lost_processes: int
+    retried: int
     poisoned: tuple[str, ...]
     complete: bool
     tables: dict[str, str]
@@ -270,7 +270,7 @@ class _Batch:
             merged=merged,
             evaluated=self._evaluated,
             reused=len(self._found.units) - self._evaluated,
-            lost_processes=self._lost,
+            retried=self._lost,
             poisoned=tuple(
                 key.name for key, failure in sorted(self._failures.items()) if failure.state == "poisoned"
             ),

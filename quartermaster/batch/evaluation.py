@@ -24,8 +24,10 @@ from quartermaster.batch.sources import Unit, opened
 from quartermaster.cli.archives import unpack
 from quartermaster.core.assessment import Assessment, Assessor, PlainTexts
 from quartermaster.core.capsule import RULES_OF_PAIRS
+from quartermaster.core.catalogue import context_window
 from quartermaster.core.claims import Verdict
 from quartermaster.core.examination import Examination, examine, rules_version, too_large
+from quartermaster.core.failure_modes import Context
 from quartermaster.core.metrics import METRICS, Metric
 from quartermaster.core.mission_metrics import CATALOGUE, MissionMetric
 from quartermaster.core.mission_metrics.registry import Known, Partial
@@ -45,6 +47,7 @@ State = Literal["complete", "duplicate", "unrecognised", "refused", "failed", "p
 """complete: read to its end · duplicate: the same bytes as another one · unrecognised: no known format ·
 refused: no regular file · failed: it cannot be read · poisoned: it killed every process that read it."""
 
+_KNOWN: Final = Context(context_window=context_window)
 _PIECE: Final = 1 << 20
 _LEVEL: Final = 3
 
@@ -370,7 +373,7 @@ def _examination(mission: Gathered, teller: Teller, assessment: Assessment) -> E
         **{name: facts.get(name) for name in ("title", "task", "variant", "agent", "model")},
     )
     try:
-        return examine(transcript, assessment)
+        return examine(transcript, assessment, _KNOWN)
     except Exception as error:  # a rule that cannot cope with a recording costs its examination alone
         return Examination(unexamined=f"a fault of this program: {type(error).__name__}")
 

@@ -156,7 +156,7 @@ def _lines() -> Tell:
         if time.monotonic() - last < _LINE_SECONDS:
             return
         last = time.monotonic()
-        died = f", {progress.lost:,} processes died" if progress.lost else ""
+        died = f", {progress.lost:,} lost with their process and tried again" if progress.lost else ""
         output.tell(f"{progress.phase}: {progress.done:,} of {progress.of:,}{died}")
 
     return tell

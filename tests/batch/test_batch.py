@@ -198,7 +198,7 @@ def test_a_killed_worker_costs_a_retry_of_its_recording(tmp_path: Path):
 
     with killer(unit, 100, lambda: started[0].pids, kills=1) as killed:
         summary = evaluate(found, tmp_path / "out", two)
-    assert len(killed) == summary.lost_processes == 1
+    assert len(killed) == summary.retried == 1
     assert summary.files == {"complete": 21}
     assert summary.missions == 21
 
