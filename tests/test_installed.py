@@ -31,6 +31,7 @@ def test_the_wheel_brings_its_samples_and_its_units(tmp_path: Path):
 def test_the_wheel_brings_its_documentation():
     script = Path(sys.executable).with_name("quartermaster")
     assert run(script, "help", "ci").stdout.startswith("## In CI\n")
+    assert ".TH QUARTERMASTER 1" in (Path(sys.prefix) / "share/man/man1/quartermaster.1").read_text()
 
 
 @pytest.mark.parametrize(
