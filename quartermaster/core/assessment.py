@@ -249,6 +249,11 @@ def text_of(texts: Texts, key: Any) -> str:
     return "" if key is None else texts[key] or ""
 
 
+def _writable(text: str) -> str:
+    """The text as a store keeps it: half of a surrogate pair is no text."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @lru_cache(maxsize=8192)
 def _digest(*parts: str) -> bytes:
     framed = "".join(f"{len(part)}:{part}" for part in parts)
@@ -305,7 +310,7 @@ class Assessor:
         self._windows = _LoopWindows(texts)
         self._asked: dict[tuple[Any, Any], _Asked] = _Cache(self._ask)
         self._modes: dict[str, int] = {}
-        self._programs: dict[Any, str] = _Cache(lambda tool: program(text_of(texts, tool)))
+        self._programs: dict[Any, str] = _Cache(lambda tool: _writable(program(text_of(texts, tool))))
         self._last_tool = START
         self._edges: Counter[tuple[str, str]] = Counter()
         self._rare: dict[int, Callable[[int, Row], None]] = {

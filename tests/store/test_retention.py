@@ -184,11 +184,12 @@ def test_a_removed_mission_of_one_workspace_may_be_in_another(database: Database
 
 def test_a_dry_run_prints_what_would_go_and_a_run_prints_what_went(quartermaster, samples: Path):
     quartermaster("ingest", samples)
-    before = json.loads(quartermaster("missions", "--format", "json").stdout)
+    before = json.loads(quartermaster("missions", "--limit", "1000", "--format", "json").stdout)
     assert quartermaster("retention", "set", "--missions", "2").returncode == 0
     dry = json.loads(quartermaster("retention", "run", "--dry-run", "--format", "json").stdout)
     assert len(dry) == len(before) - 2
-    assert len(json.loads(quartermaster("missions", "--format", "json").stdout)) == len(before)
+    told = quartermaster("missions", "--limit", "1000", "--format", "json").stdout
+    assert len(json.loads(told)) == len(before)
     kept = dry[0]["mission_id"]
     quartermaster("retention", "keep", kept)
     done = quartermaster("retention", "run", "--format", "json")
