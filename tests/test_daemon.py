@@ -185,6 +185,21 @@ def test_a_start_loads_nothing_that_it_does_not_need(start_daemon):
     assert "pydantic_core" not in maps
 
 
+def test_a_first_start_loads_no_frames_and_leaves_them_to_be_loaded(tmp_path: Path) -> None:
+    """What makes the tables would load pandas, where it is installed, for column types that are not used."""
+    code = (
+        "import sys, pathlib\n"
+        "from quartermaster.store.database import Database\n"
+        "Database(pathlib.Path(sys.argv[1])).close()\n"
+        "print('sqlite_utils' in sys.modules, 'pandas' in sys.modules, 'numpy' in sys.modules)\n"
+        "import numpy, pandas\n"
+        "print(pandas.DataFrame({'a': numpy.arange(3)}).a.sum())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.db")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False False\n3\n", "")
+
+
 class Part:
     """A part of a daemon that fails as often as it is told to, then runs."""
 
