@@ -21,9 +21,9 @@ def main() -> None:
 
             sys.exit(serve())
         case arguments:
-            from quartermaster.cli import run  # noqa: PLC0415
+            from quartermaster.cli import execute  # noqa: PLC0415
 
-            sys.exit(run(arguments))
+            sys.exit(execute(arguments))
 
 
 if __name__ == "__main__":

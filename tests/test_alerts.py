@@ -20,7 +20,7 @@ from running import Daemon
 from quartermaster.alerting import webhook
 from quartermaster.alerting.happenings import Judging, news, past, standing
 from quartermaster.alerting.rules import deliver, new_rule, trigger_of
-from quartermaster.cli import run
+from quartermaster.cli import execute
 from quartermaster.core.alerts import (
     OnChangePoint,
     OnFailureMode,
@@ -270,7 +270,7 @@ def test_a_dry_run_prints_what_would_have_been_told_and_sends_nothing(
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused_with_what_is_wrong(capsys, home: Path, arguments, said):
-    assert run(["alert", "add", "rule", "--home", str(home), *arguments]) == 2
+    assert execute(["alert", "add", "rule", "--home", str(home), *arguments]) == 2
     printed = capsys.readouterr()
     assert said in printed.err
     assert "secret" not in printed.err

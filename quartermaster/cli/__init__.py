@@ -110,7 +110,7 @@ def cli() -> None:
     """
 
 
-def run(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str]) -> int:
     """One command; its exit code. Nothing but an exit code leaves this function."""
     try:
         code = _run(arguments)

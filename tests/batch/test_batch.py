@@ -22,7 +22,7 @@ from quartermaster.batch.engines import Dask, Done, Engine, Lost
 from quartermaster.batch.evaluation import Evaluate, Rules, Work, answer_of, perform
 from quartermaster.batch.processes import Processes
 from quartermaster.batch.sources import Found, Unit, find
-from quartermaster.cli import run
+from quartermaster.cli import execute
 from quartermaster.ingest import LINE_LIMIT_BYTES
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
@@ -439,8 +439,8 @@ def test_strict_is_for_recordings_that_were_not_read_whole(
 ):
     monkeypatch.chdir(tmp_path)
     Path("in.ndjson").write_bytes(mission(7, 1) + b"{}\n")
-    assert run(["batch", "in.ndjson", "--out", "out", "--jobs", "1"]) == 0
-    assert run(["batch", "in.ndjson", "--out", "out", "--strict"]) == 3
+    assert execute(["batch", "in.ndjson", "--out", "out", "--jobs", "1"]) == 0
+    assert execute(["batch", "in.ndjson", "--out", "out", "--strict"]) == 3
     assert "1 lines rejected" in capfd.readouterr().out
 
 
@@ -471,7 +471,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
     (tmp_path / "empty").mkdir()
     (tmp_path / "unknown").mkdir()
     (tmp_path / "unknown" / "a.txt").write_text("no recording")
-    assert run(["batch", *arguments]) == code
+    assert execute(["batch", *arguments]) == code
     said = capfd.readouterr().err
     assert told in said
     assert "Traceback" not in said

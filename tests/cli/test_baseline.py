@@ -22,7 +22,7 @@ def command(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
         with monkeypatch.context() as changed:
             for name, value in environment.items():
                 changed.setenv(name, value)
-            code = cli.run([str(one) for one in arguments])
+            code = cli.execute([str(one) for one in arguments])
         return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
     return run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from running import PROGRAM
 
-from quartermaster.cli import run
+from quartermaster.cli import execute
 from quartermaster.cli.local import open_local
 from quartermaster.config import load_settings
 
@@ -51,7 +51,7 @@ def steps(home: Path, table: str, tmp_path: Path) -> list[dict[str, str]]:
 
 
 def export(home: Path, *arguments: object) -> None:
-    assert run(["export", "--home", str(home), *map(str, arguments)]) == 0
+    assert execute(["export", "--home", str(home), *map(str, arguments)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +182,10 @@ def test_selections_and_filters_choose_missions(filled: Path, tmp_path: Path):
 def test_a_failed_export_leaves_the_file_that_was_there(filled: Path, tmp_path: Path, capsys):
     target = tmp_path / "kept.csv"
     target.write_text("before")
-    assert run(["export", "no-such-mission", "--home", str(filled), "--output", str(target)]) == 2
-    assert run(["export", "x", "--q", "y", "--home", str(filled), "--output", str(target)]) == 2
-    assert run(["export", "--format", "parquet", "--home", str(filled)]) == 2
-    assert run(["export", "--home", str(filled), "--output", str(tmp_path / "none" / "file")]) == 2
+    assert execute(["export", "no-such-mission", "--home", str(filled), "--output", str(target)]) == 2
+    assert execute(["export", "x", "--q", "y", "--home", str(filled), "--output", str(target)]) == 2
+    assert execute(["export", "--format", "parquet", "--home", str(filled)]) == 2
+    assert execute(["export", "--home", str(filled), "--output", str(tmp_path / "none" / "file")]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["kept.csv"]
     assert target.read_text() == "before"
     assert "name one with --output" in capsys.readouterr().err

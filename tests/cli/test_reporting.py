@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from quartermaster.cli import run
+from quartermaster.cli import execute
 from quartermaster.cli.archives import unpack
 from quartermaster.cli.reporting import write_file
 from quartermaster.errors import StorageFull, UsageError
@@ -52,7 +52,7 @@ def quartermaster(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, c
             patch.chdir(tmp_path)
             for name, value in {"QUARTERMASTER_HOME": str(home), **environment}.items():
                 patch.setenv(name, value)
-            code = run(list(map(str, arguments)))
+            code = execute(list(map(str, arguments)))
         return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
     return here
