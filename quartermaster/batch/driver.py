@@ -46,7 +46,8 @@ class Progress(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What came out. `files` are recordings by state; `evaluated` and `reused` are files or archives,
     `merged` missions that several recordings tell of, `retried` are pieces of work whose process died.
-    `complete` says that every recording was read whole."""
+    `homeless` are entries whose recording does not tell their mission. `complete` says that every recording
+    was read whole."""
 
     out: str
     rules: str
@@ -293,7 +294,7 @@ class _Batch:
                 row = _file_row(units[name], one, first)
                 states[row["state"]] += 1
                 rejected += len(one.rejected)
-                homeless += len(one.ties.homeless)
+                homeless += one.homeless
                 writing.add("files", [row])
                 writing.add("rejected", _rejected_rows(row["file"], one))
         for merge in self._merges:
@@ -429,7 +430,7 @@ def _file_row(unit: Unit, one: Evaluated, first: dict[str, str]) -> dict[str, An
         "duplicate": one.duplicate,
         "conflicting": one.conflicting,
         "rejected": len(one.rejected),
-        "homeless": len(one.ties.homeless),
+        "homeless": one.homeless,
         "masked": one.masked,
     }
 

@@ -97,7 +97,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
-    """What one recording says. `member` is its name inside of an archive."""
+    """What one recording says. `member` is its name inside of an archive; `homeless` are entries that it does
+    not tell the mission of."""
 
     member: str | None = None
     digest: str = ""
@@ -108,6 +109,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int = 0
     duplicate: int = 0
     conflicting: int = 0
+    homeless: int = 0
     masked: int = 0
     rejected: tuple[Rejection, ...] = ()
     missions: tuple[Judged, ...] = ()
@@ -224,11 +226,13 @@ def _evaluated(unit: Unit, rules: Rules, scratch: Path) -> Iterator[Evaluated]:
     for copy in _copies(unit, scratch):
         gathering = Gathering()
         read = _read(copy, rules, gathering)
+        homeless = gathering.homeless()
         yield msgspec.structs.replace(
             read,
+            homeless=len(homeless),
             missions=tuple(_judged(gathering.missions().values(), rules)),
             ties=Ties(
-                homeless=tuple(sorted(set(gathering.homeless()))),
+                homeless=tuple(sorted(set(homeless))),
                 links=gathering.links(),
                 absorbed=tuple(gathering.absorbed),
             ),

@@ -119,9 +119,7 @@ def _told(summary: "Summary") -> str:
     if summary.merged:
         lines.append(f"{summary.merged:,} missions were put together from several recordings")
     if summary.rejected or summary.homeless:
-        lines.append(
-            f"{summary.rejected:,} lines rejected, {summary.homeless:,} entries belong to no mission"
-        )
+        lines.append(f"{summary.rejected:,} lines rejected, {summary.homeless:,} entries name no mission")
     lines += [f"given up: {name}" for name in summary.poisoned]
     return "\n".join(map(output.printable, lines))
 
