@@ -11,6 +11,7 @@ the cluster is left out, and that of the processes is in. Exits with 1 where any
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -54,10 +55,22 @@ def run(folder: Path, out: Path, *options: str) -> dict[str, Any]:
     """The summary of one batch from nothing, with its seconds by the clock."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "quartermaster", "batch", folder, "--out", out, "--json", *options]
-    began = time.monotonic()
+    began, used = time.monotonic(), processor_seconds()
     done = subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE)
     summary: dict[str, Any] = json.loads(done.stdout)
-    return {**summary, "clock": time.monotonic() - began}
+    return {**summary, "clock": time.monotonic() - began, "processor": processor_seconds() - used}
+
+
+def processor_seconds() -> float:
+    """Of all processes that were started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def worker_seconds(started: Any) -> list[float]:
+    """Processor time of each worker of a cluster so far."""
+    with started.get_client() as client:
+        return list(client.run(time.process_time).values())
 
 
 def kill_one_worker(started: Any, out: Path, killed: list[int]) -> None:
@@ -87,7 +100,9 @@ def main() -> int:
         alone = run(folder, place / "alone", "--jobs", "1")
         with cluster() as started:
             engine = ("--engine", f"dask://{started.scheduler_address.removeprefix('tcp://')}")
+            before = worker_seconds(started)
             together = run(folder, place / "together", *engine)
+            workers = [after - at for at, after in zip(before, worker_seconds(started), strict=True)]
             shutil.rmtree(place / "disturbed", ignore_errors=True)
             killed: list[int] = []
             killing = threading.Thread(target=kill_one_worker, args=(started, place / "disturbed", killed))
@@ -99,8 +114,9 @@ def main() -> int:
     for line in (
         f"{missions:,} missions, {alone['findings']:,} findings; {os.cpu_count()} processors,"
         f" load before {load[0]:.1f}, after {os.getloadavg()[0]:.1f}",
-        f"one process: {alone['clock']:.1f} s",
-        f"{WORKERS} dask workers: {together['clock']:.1f} s, {ratio:.2f} times as fast, equal: {same[0]}",
+        f"one process: {alone['clock']:.1f} s by the clock, {alone['processor']:.1f} s of processor",
+        f"{WORKERS} dask workers: {together['clock']:.1f} s, {ratio:.2f} times as fast, equal: {same[0]};"
+        f" of processor {' and '.join(f'{one:.1f}' for one in workers)} s, the rest {together['processor']:.1f} s",
         f"one killed: {disturbed['clock']:.1f} s, {disturbed['missions']:,} missions, equal: {same[1]}",
     ):
         sys.stdout.write(line + "\n")
