@@ -111,7 +111,8 @@ export function watchRuns(run, signal) {
   signal.addEventListener("abort", () => source.close());
 }
 
-/** Call `look` now and every `milliseconds` while the page is seen and connected, until `signal` fires. */
+/** Call `look` now and every `milliseconds` while the page is seen and connected, until `signal` fires. What is
+ * refused once may work the next time. */
 export function poll(look, milliseconds, signal) {
   let timer;
   const turn = async () => {
@@ -119,7 +120,7 @@ export function poll(look, milliseconds, signal) {
       try {
         await look();
       } catch (error) {
-        if (!(error instanceof Unreachable || error.name === "AbortError")) throw error;
+        if (!(error instanceof Problem || error instanceof Unreachable || error.name === "AbortError")) throw error;
       }
     }
     if (!signal.aborted) timer = setTimeout(turn, milliseconds);

@@ -154,6 +154,13 @@ everywhere({
 session.addEventListener("refused", () => {
   if (session.user) askForToken("The session has ended. Sign in again.");
 });
+// What a click or a key has asked for, and was refused: nobody else tells it.
+window.addEventListener("unhandledrejection", (event) => {
+  const { reason } = event;
+  const isRefused = reason instanceof Problem;
+  if (isRefused && reason.status !== 401) notice(reason.message, "bad");
+  if (isRefused || reason instanceof Unreachable || reason?.name === "AbortError") event.preventDefault();
+});
 window.addEventListener("hashchange", async () => {
   await show();
   if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });

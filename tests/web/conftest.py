@@ -25,7 +25,8 @@ def viewer(daemon: Daemon) -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(daemon: Daemon) -> Iterator[Any]:
+def browser() -> Iterator[Any]:
+    needed()
     from playwright.sync_api import expect
 
     expect.set_options(timeout=PATIENCE_MILLISECONDS)

@@ -32,16 +32,28 @@ def baker(mission_id: str, commands: list[tuple[str, str, int]]) -> Iterator[str
         yield json.dumps({"mission_id": mission_id, "ts": ts, "entry_type": entry_type, "payload": payload})
 
 
-def furnish_evaluations(home: Path) -> None:
-    """Two bakers of whom one burns the bread, sixty nights, two long walks and a file that is torn."""
-    folder = home.with_name(home.name + "-evaluations")
-    folder.mkdir()
+def bakers(name: str) -> str:
+    """NDJSON of two missions, NAME-1 and NAME-2: the second one bakes other bread, and burns it."""
     same = [(f"knead {number}", "dough", 0) for number in range(12)]
     first = [("weigh flour", "flour", 0), *same, ("bake", "rye.txt", 0), ("taste", "loaf", 0)]
     second = [("weigh flour", "flour", 0), *same, ("bake", "spelt.txt", 0), ("taste", "loaf", 1)]
     second += [("bake", "again", 1), ("bake", "again", 1)]
-    bakers = [*baker("baker-1", first), *baker("baker-2", second)]
-    (folder / "bakers.ndjson").write_text("\n".join(bakers) + "\n")
+    return "".join(f"{line}\n" for line in (*baker(f"{name}-1", first), *baker(f"{name}-2", second)))
+
+
+def hire_bakers(daemon: Daemon, name: str) -> str:
+    """The same for a test of its own, sent to a daemon; the address at which the two are compared."""
+    lines = {"Content-Type": "application/x-ndjson"}
+    sent = daemon.request("POST", "/api/v1/journal", bakers(name).encode(), lines)
+    assert sent.status == 200 and not sent.json["rejected"], sent.json
+    return f"#/compare?baseline={name}-1&candidate={name}-2"
+
+
+def furnish_evaluations(home: Path) -> None:
+    """Two bakers of whom one burns the bread, sixty nights, two long walks and a file that is torn."""
+    folder = home.with_name(home.name + "-evaluations")
+    folder.mkdir()
+    (folder / "bakers.ndjson").write_text(bakers("baker"))
     (folder / "nights.ndjson").write_text("\n".join(trend_world.lines()) + "\n")
     (folder / "torn.ndjson").write_text('{"entry_type": "llm.call", "ts": "yesterday"}\n{"torn\n')
     long = list(long_mission("walk-1", STEPS))

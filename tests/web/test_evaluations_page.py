@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trend_world
 from running import Daemon
 from web.browser import expect, needed, token_of
-from web.evaluations import STEPS, furnish_evaluations, queue
+from web.evaluations import STEPS, furnish_evaluations, hire_bakers, queue
 
 Open = Callable[..., Any]
 LINES = "qm-difference qm-list .row"
@@ -45,8 +44,10 @@ def viewer(daemon: Daemon) -> str:
     return token_of(daemon.home, "vera", "VIEWER")
 
 
-def test_two_missions_show_their_differences_before_anybody_judged_them(open_page: Open) -> None:
-    page = open_page(VIEWS["compare"])
+def test_two_missions_show_their_differences_before_anybody_judged_them(
+    daemon: Daemon, open_page: Open
+) -> None:
+    page = open_page(hire_bakers(daemon, "unjudged"))
     expect(page.locator(".verdict .word")).to_have_text("not judged yet")
     expect(page.get_by_text("First divergence: step 15 of the baseline")).to_be_visible()
     expect(page.locator(LINES + ".fold")).to_contain_text("equal steps")
@@ -74,8 +75,8 @@ def test_the_parts_of_a_waterfall_add_up_to_the_change(open_page: Open) -> None:
     assert numbers[0] + sum(numbers[1:-1]) == numbers[-1] == numbers[0] + 2
 
 
-def test_a_queued_regression_tells_its_verdict_live_above_the_steps(open_page: Open) -> None:
-    page = open_page(VIEWS["compare"])
+def test_a_queued_regression_tells_its_verdict_live_above_the_steps(daemon: Daemon, open_page: Open) -> None:
+    page = open_page(hire_bakers(daemon, "spelt"))
     page.get_by_role("button", name="Judge: queue a regression").click()
     expect(page.locator(".verdict.bad .word")).to_have_text("regressed")
     expect(page.locator(".verdict")).to_contain_text("tool success dropped")
@@ -87,10 +88,11 @@ def test_a_queued_regression_tells_its_verdict_live_above_the_steps(open_page: O
 
 
 def test_a_run_is_watched_to_its_end_and_another_one_is_cancelled(daemon: Daemon, open_page: Open) -> None:
+    hire_bakers(daemon, "watched")
     page = open_page(VIEWS["runs"])
-    page.get_by_label("Mission id").fill("baker-1")
+    page.get_by_label("Mission id", exact=True).fill("watched-1")
     page.get_by_role("button", name="Queue", exact=True).click()
-    row = page.locator("tr", has=page.get_by_role("link", name="replay", exact=False)).first
+    row = page.locator("tr", has=page.get_by_role("link", name="watched-1"))
     expect(row).to_contain_text("completed")
     both = {"baseline": {"q": "night-1"}, "candidate": {"q": "night-4"}}
     for _ in range(4):
@@ -194,20 +196,6 @@ def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
     page.locator("qm-difference qm-list").focus()
     page.keyboard.press("End")
     expect(page.locator(LINES + ".current")).not_to_contain_text("…")
-
-
-def test_a_daemon_that_restarts_is_found_again_without_a_reload(daemon: Daemon, open_page: Open) -> None:
-    before = queue(daemon, "replay", {"mission_id": "baker-1"})
-    page = open_page(VIEWS["runs"])
-    expect(page.locator(f'tr[data-run="{before}"]')).to_contain_text("completed")
-    daemon.kill()
-    expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible(timeout=15_000)
-    again = Daemon.start(daemon.home, "--port", str(urlsplit(daemon.url).port))
-    daemon.process = again.process
-    expect(page.get_by_text("The connection to Quartermaster is lost")).to_have_count(0)
-    run_id = queue(daemon, "replay", {"mission_id": "baker-2"})
-    expect(page.locator(f'tr[data-run="{run_id}"]')).to_contain_text("completed")
-    page.complaints[:] = [one for one in page.complaints if "ERR_" not in one]
 
 
 @pytest.mark.parametrize("look", LOOKS)

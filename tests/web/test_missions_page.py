@@ -106,9 +106,9 @@ def test_a_lost_connection_says_so_and_comes_back_without_a_reload(open_page: Op
     page = open_page("#/missions")
     expect(page.locator(ROWS).first).to_be_visible()
     page.context.set_offline(True)
-    expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("The connection to Quartermaster is lost")).to_be_visible()
     page.context.set_offline(False)
-    expect(page.get_by_text("Connected again")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Connected again")).to_be_visible()
     expect(page.get_by_text("The connection to Quartermaster is lost")).to_have_count(0)
     page.complaints[:] = [one for one in page.complaints if "ERR_INTERNET_DISCONNECTED" not in one]
 
