@@ -64,8 +64,11 @@ def make(database: Path, target: Path, *, now: int) -> Contents:
         copy.execute("insert into backup values (?)", (msgspec.json.encode(contents).decode(),))
         told.append(contents)
 
-    with closing_connection(database, writable=False) as connection:
-        copy_to(connection, target, finish)
+    try:
+        with closing_connection(database, writable=False) as connection:
+            copy_to(connection, target, finish)
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"{database} cannot be read ({error}); is there room beside it?") from error
     return told[0]
 
 

@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -257,8 +258,8 @@ def copy_to(connection: Connection, target: Path, finish: Callable[[Connection],
     `finish` may add to the copy before it gets its name. Raises StorageError where the copy is not sound.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         copy = sqlite3.connect(part, isolation_level=None)
         try:
             copy.execute("pragma synchronous = off")  # all of it is put on disk below, once
@@ -278,6 +279,7 @@ def copy_to(connection: Connection, target: Path, finish: Callable[[Connection],
         raise StorageError(f"the copy could not be written ({error}); is there room for it?") from error
     finally:
         part.unlink(missing_ok=True)
+        part.with_name(f"{part.name}-journal").unlink(missing_ok=True)  # left where the copy had no room
 
 
 def sync(place: Path) -> None:
@@ -407,6 +409,9 @@ class Database:
             if "interrupted" in str(error):
                 raise StorageBusy("the question took too long; narrow it down") from error
             raise self._unread(error) from error
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # a statement left open there would keep its snapshot
+            raise
         finally:
             connection.set_progress_handler(None, 0)
             self._idle_readers.put(connection)
@@ -438,12 +443,14 @@ class Database:
         self._changes.put(_STOP)
         self._thread.join()
         self._tell_heads()
+        self._here.close()
+        while (
+            not self._idle_readers.empty()
+        ):  # before the checkpoint, which waits for a query that was broken off
+            self._idle_readers.get().close()
         if self._checkpoints and self.failure is None:
             with suppress(sqlite3.Error):
                 self._writer.execute("pragma wal_checkpoint(truncate)")
-        self._here.close()
-        while not self._idle_readers.empty():
-            self._idle_readers.get().close()
         self._writer.close()
 
     def __enter__(self) -> "Database":

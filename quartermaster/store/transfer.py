@@ -94,8 +94,8 @@ def export(database: Database, workspace: int, head: Head, target: Path, *, seco
     if not target.parent.is_dir():
         raise NotFound(f"there is no folder {target.parent}")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
             with compressor.stream_writer(file, closefd=False) as packed:
@@ -106,7 +106,7 @@ def export(database: Database, workspace: int, head: Head, target: Path, *, seco
         part.rename(target)
         sync(target.parent)
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}") from error
+        raise StorageError(f"{target} could not be written: {error.strerror}; make room for it") from error
     finally:
         part.unlink(missing_ok=True)
     return end
