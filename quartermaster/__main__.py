@@ -6,8 +6,15 @@ from quartermaster import __version__
 
 
 def main() -> None:
-    """Run one command and end the process with its exit code."""
-    match sys.argv[1:]:
+    """Run one command and end the process with its exit code, also where Ctrl-C comes before it begins."""
+    try:
+        _start(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _start(words: list[str]) -> None:
+    match words:
         case ["--version" | "-V"]:
             sys.stdout.write(f"quartermaster {__version__}\n")
         case ["worker", "--database", database, "--memory", memory]:

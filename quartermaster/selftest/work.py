@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -64,7 +65,8 @@ class Work:
         self._pool = pool
 
     def spread(self, function: Callable[..., T], pieces: Iterable[Sequence[Any]]) -> list[T]:
-        futures = [self._pool.submit(function, *piece) for piece in pieces]
+        with _interrupts_wait():
+            futures = [self._pool.submit(function, *piece) for piece in pieces]
         return [future.result() for future in futures]
 
 
@@ -78,11 +80,28 @@ def workers(processes: int, part: str) -> Iterator[Work]:
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         max_tasks_per_child=1 if part in _ALONE else None,
+        initializer=_end_when_interrupted,
     )
     try:
         yield Work(pool)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Processes that are started meanwhile, and the thread that starts further ones, hear no Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_when_interrupted() -> None:
+    """Lets Ctrl-C end this process in silence; the one that started it does the talking."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def pieces(label: str, extent: Extent) -> list[tuple[int, int]]:
