@@ -1,5 +1,6 @@
 """The command line. Each command's module is imported when that command runs, and not before."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from quartermaster.errors import QuartermasterError
 INTERNAL_ERROR: Final = 10
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PROGRAM: Final = "quartermaster"
 COMPLETION_VARIABLE: Final = "_QUARTERMASTER_COMPLETE"
@@ -116,9 +118,17 @@ def execute(arguments: Sequence[str]) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush at exit stays quiet
+        _drop_output()
         return CLOSED_PIPE
+    except OSError as error:
+        _drop_output()
+        return _told(f"the output could not be written: {error.strerror}; make room for it", INTERNAL_ERROR)
     return code
+
+
+def _drop_output() -> None:
+    """What is left to be written goes nowhere, so that the last flush at exit stays quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -139,6 +149,8 @@ def _run(arguments: Sequence[str]) -> int:
     except SystemExit as ended:  # how click and rich say that nobody reads the output any more
         raise BrokenPipeError from ended
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         return _internal(error)
     return result if isinstance(result, int) else 0
 

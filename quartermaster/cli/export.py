@@ -158,6 +158,21 @@ def _file(target: Path) -> Iterator[IO[bytes]]:
         raise NotFound(
             f"there is no folder {target.parent}" if not target.is_dir() else f"{target} is a folder"
         )
+    try:
+        if target.exists() and not target.is_file():  # a device or a pipe: written to, never replaced
+            with target.open("wb") as file:
+                yield file
+        else:
+            with _whole(target.resolve()) as file:
+                yield file
+    except OSError as error:
+        raise StorageError(
+            f"{target} could not be written: {error.strerror}; make room or name another file"
+        ) from error
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[IO[bytes]]:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:
@@ -165,8 +180,6 @@ def _file(target: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
-    except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 A file is whole or as it was before: written beside its place and moved there.
 """
 
-import errno
 import os
 import secrets
 import shutil
@@ -15,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from quartermaster.cli import output
+from quartermaster.cli import NO_ROOM, output
 from quartermaster.core.report import Report, render_markdown
 from quartermaster.core.reports import FORMS, github, pull_request
 from quartermaster.core.reports.cases import Context
@@ -28,7 +27,6 @@ TABLE: Final = "table"
 NDJSON: Final = "ndjson"
 CHOICES: Final = (TABLE, NDJSON, *FORMS)
 _SUMMARY: Final = "GITHUB_STEP_SUMMARY"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Wanted(NamedTuple):
@@ -162,7 +160,7 @@ def write_file(path: Path, text: str) -> None:
             _replace(path, data)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        if error.errno in _FULL:
+        if error.errno in NO_ROOM:
             raise StorageFull(f"{message}; free some space and run again") from error
         raise UsageError(message) from error
 
