@@ -100,7 +100,7 @@ def test_every_option_that_the_readme_shows_exists():
         for option in (*one.opts, *one.secondary_opts)
     }
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README.split("## HTTP API", 1)[1]))
-    assert shown - {"--data-binary"} <= known
+    assert shown - {"--data-binary", "--help"} <= known
 
 
 def test_every_command_says_in_one_line_what_it_does_and_explains_its_options():
