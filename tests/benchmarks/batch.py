@@ -116,7 +116,7 @@ def main() -> int:
         f" load before {load[0]:.1f}, after {os.getloadavg()[0]:.1f}",
         f"one process: {alone['clock']:.1f} s by the clock, {alone['processor']:.1f} s of processor",
         f"{WORKERS} dask workers: {together['clock']:.1f} s, {ratio:.2f} times as fast, equal: {same[0]}",
-        f"  of processor {' and '.join(f'{one:.1f}' for one in workers)} s, the rest {together['processor']:.1f} s",
+        f" of processor {', '.join(f'{one:.1f}' for one in workers)}, the rest {together['processor']:.1f} s",
         f"one killed: {disturbed['clock']:.1f} s, {disturbed['missions']:,} missions, equal: {same[1]}",
     ):
         sys.stdout.write(line + "\n")
