@@ -31,8 +31,10 @@ QUIET = {
 def promptfoo(desk: str, work: Path) -> dict[str, Path]:
     few = ["--filter-first-n", "3"] if desk == "desk-closed" else ["--repeat", "2"]
     command = ["promptfoo", "eval", "-c", "promptfooconfig.json", "--filter-providers", desk, *few]
-    run([*command, "--no-cache", "--no-table", "-o", f"{desk}.json", "-o", f"{desk}.jsonl"], desk, work)
-    return {"promptfoo": work / f"{desk}.json", "promptfoo_lines": work / f"{desk}.jsonl"}
+    files = {"promptfoo": work / f"{desk}.json", "promptfoo_lines": work / f"{desk}.jsonl"}
+    for file in files.values():  # a run each: two files of one run would be the same missions twice
+        run([*command, "--no-cache", "--no-table", "-o", file.name], desk, work)
+    return files
 
 
 def deepeval(desk: str, work: Path) -> dict[str, Path]:
