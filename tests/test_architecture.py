@@ -28,6 +28,7 @@ LEVELS = (
         "freezing",
         "recomputing",
         "gathering",
+        "grounds",
         "history",
         "home",
         "inbox",
