@@ -140,6 +140,14 @@ def test_every_promise_names_tests_that_exist():
         assert (ROOT / test.strip("`")).is_file(), test
 
 
+def test_the_pictures_of_the_page_are_there_small_and_described():
+    pictures = re.findall(r"!\[([^\]]*)\]\((data/[^)]+)\)", README)
+    assert len(pictures) >= 2
+    for described, place in pictures:
+        assert len(described) > 40, place
+        assert (ROOT / place).stat().st_size <= 120_000, "take them anew: tests/web/screenshots.py --readme"
+
+
 def test_the_transcript_is_what_the_demo_prints(quartermaster):
     shown = README.split("```text\n", 1)[1].split("\n```", 1)[0]
     printed = quartermaster("demo")

@@ -96,10 +96,10 @@ async function show() {
   }
 }
 
-function drawTop(current) {
+function drawTop(here) {
   const links = session.user
-    ? Object.entries(VIEWS).filter(([, view]) => view.inMenu).map(([name, view]) =>
-        el("a", { href: address(name), "aria-current": name === current || view.alsoFor?.includes(current) ? "page" : null }, view.title))
+    ? Object.entries(VIEWS).filter(([, one]) => one.inMenu).map(([name, one]) =>
+        el("a", { href: address(name), "aria-current": name === here || one.alsoFor?.includes(here) ? "page" : null }, one.title))
     : [];
   top.replaceChildren(
     el("a", { class: "brand", href: address("missions") }, "Quartermaster"),
@@ -109,6 +109,8 @@ function drawTop(current) {
       themeChoice(),
       session.user && el("button", { type: "button", class: "quiet", "aria-label": "Keys", title: "Keys (?)", onclick: showHelp }, "?"),
       session.user && el("button", { type: "button", class: "quiet", title: `Signed in as ${session.user}${session.workspace ? `, ${session.workspace.role}` : ""}`, onclick: signOut }, "Sign out")));
+  const current = top.querySelector("nav [aria-current]");
+  if (current) current.parentNode.scrollLeft = current.offsetLeft - current.parentNode.offsetLeft - 40;
 }
 
 function workspaceChoice() {

@@ -20,6 +20,7 @@ LONG_STEPS = 100_000
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-lcd-text",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

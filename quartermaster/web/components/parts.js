@@ -70,11 +70,11 @@ export function strip(told) {
   return svg("svg", { class: "strip", viewBox: `0 0 ${width} 21`, width, height: 21, role: "img", "aria-label": text }, cells, marks, svg("title", {}, text));
 }
 
-/** Counts of findings by severity; a dash where a mission has none, "not examined" where nobody has looked. */
+/** Counts of findings by severity; said in words where a mission has none, "not examined" where nobody has looked. */
 export function findings(counts) {
   if (!counts) return el("span", { class: "unknown", title: "Nobody has looked yet: open the mission to have it examined" }, "not examined");
   const shown = [["high", "bad"], ["warn", "warn"], ["info", ""]].filter(([name]) => counts[name] > 0);
-  if (!shown.length) return el("span", { class: "muted" }, "none");
+  if (!shown.length) return el("span", { class: "muted" }, "no finding");
   return el("span", { class: "findings" }, shown.map(([name, kind]) => el("span", { class: `badge ${kind}` }, `${count(counts[name])} ${name}`)));
 }
 

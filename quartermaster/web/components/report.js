@@ -125,7 +125,7 @@ function comparison({ verdict, comparison: found, notes, prices, provenance }) {
         el("h3", {}, words(metric.label), " ", el("span", { class: `badge ${(VERDICTS[metric.verdict] ?? [])[1] ?? ""}` }, words(metric.verdict))),
         interval(metric, metric.sentence),
         el("p", {}, visible(metric.sentence)),
-        el("p", { class: "muted" }, visible([`${value(metric, "baseline")} → ${value(metric, "candidate")}`, detectable(metric) && `least change that would show: ${detectable(metric)}`, ...metric.notes].filter(Boolean).join(". ")))))),
+        el("p", { class: "muted" }, visible([`${value(metric, "baseline")} → ${value(metric, "candidate")}`, detectable(metric) && `Least change that would show: ${detectable(metric)}`, ...metric.notes].filter(Boolean).join(". ")))))),
     list("What a success cost", spending(found.cost_per_success)),
     list("Scores of the recordings' own judges", (found.scores ?? []).map((one) => one.sentence)),
     list("Behaviour", behaviour(found.behaviour)),

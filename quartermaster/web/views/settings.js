@@ -47,7 +47,7 @@ export async function show(root, { signal }) {
   await look();
   root.append(...[
     el("h1", {}, "Settings"),
-    el("div", { class: "columns" }, health, you(), retention(set.retention), thresholds(set.thresholds)),
+    el("div", { class: "columns" }, health, el("div", { class: "stack" }, you(), retention(set.retention)), thresholds(set.thresholds)),
     ...crew, found, rules, commands(),
     el("p", { class: "muted" }, `Quartermaster ${visible(set.version)}. `, el("a", { href: "/schema" }, "The API as OpenAPI"), ". Light, dark or the system's theme: at the top of this page."),
   ].filter(Boolean));
