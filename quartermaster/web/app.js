@@ -22,6 +22,12 @@ async function start() {
     return main.replaceChildren(failure(error, start));
   }
   await show();
+  requestIdleCallback(fetchOtherViews);
+}
+
+/** Once the first view stands, so that going to another one waits for nothing but its numbers. */
+function fetchOtherViews() {
+  for (const view of Object.values(VIEWS)) view.load().catch(() => {}); // it is fetched again, and told of, when it is shown
 }
 
 function askForToken(message) {

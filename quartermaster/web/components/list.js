@@ -16,6 +16,7 @@ export class List extends HTMLElement {
   #length = 0;
   #current = -1;
   #first = -1;
+  #range = [0, 0];
   #body = null;
   #resize = null;
 
@@ -78,11 +79,9 @@ export class List extends HTMLElement {
     if (changed) this.#given.choose?.(current);
   }
 
-  /** Index of the first row in sight, and of the one after the last. */
+  /** Index of the first row in sight, and of the one after the last, when rows were last drawn. */
   get range() {
-    const { height } = this.#given;
-    const top = Math.max(0, this.scrollTop);
-    return [Math.floor(top / height), Math.min(this.#length, Math.ceil((top + this.#room) / height))];
+    return this.#range;
   }
 
   /** Scroll no further than is needed to see a row; `middle` puts it there. */
@@ -107,8 +106,11 @@ export class List extends HTMLElement {
   #draw(all = false) {
     if (!this.#body) return;
     const { height, make, show, header, scrolled } = this.#given;
-    const room = Math.ceil(this.#room / height);
-    const wanted = Math.min(this.#length, room + 2 * OVERSCAN);
+    // Measured before anything is changed: after that, a question would have the browser lay it all out at once.
+    const room = this.#room;
+    const top = Math.max(0, this.scrollTop);
+    this.#range = [Math.floor(top / height), Math.min(this.#length, Math.ceil((top + room) / height))];
+    const wanted = Math.min(this.#length, Math.ceil(room / height) + 2 * OVERSCAN);
     while (this.#rows.length < wanted) {
       const row = make();
       row.setAttribute("role", "row");
@@ -117,7 +119,7 @@ export class List extends HTMLElement {
       this.#body.append(row);
     }
     while (this.#rows.length > wanted) this.#rows.pop().remove();
-    const first = Math.max(0, Math.min(Math.floor(this.scrollTop / height) - OVERSCAN, this.#length - wanted));
+    const first = Math.max(0, Math.min(this.#range[0] - OVERSCAN, this.#length - wanted));
     if (!all && first === this.#first) return;
     const was = this.#first;
     this.#first = first;
