@@ -69,7 +69,7 @@ class Daemon:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 cwd=home.parent,  # not the source tree, which would come before an installed wheel
-                env={**_environment(), "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0", **(environment or {})},
+                env={**clean_environment(), "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0", **(environment or {})},
             )
         return Launched(cls(home, process, log), address, before, time.monotonic())
 
@@ -229,7 +229,7 @@ def run_command(home: Path, *arguments: object, seconds: float = 60.0) -> "subpr
         text=True,
         timeout=seconds,
         cwd=home.parent,
-        env=_environment(),
+        env=clean_environment(),
     )
 
 
@@ -249,7 +249,8 @@ def _looks_of(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """This process's variables without those that set the program."""
     return {name: value for name, value in os.environ.items() if not name.startswith("QUARTERMASTER_")}
 
 

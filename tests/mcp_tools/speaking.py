@@ -1,6 +1,5 @@
 """The SDK's own client, speaking to the installed command."""
 
-import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +12,7 @@ import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from running import PROGRAM
+from running import PROGRAM, clean_environment
 
 from quartermaster.mcp_tools.budget import text_of, tokens_of
 
@@ -53,7 +52,7 @@ async def over_stdio(*arguments: object, cwd: Path) -> AsyncIterator[Agent]:
     started = StdioServerParameters(
         command=PROGRAM[0],
         args=[*PROGRAM[1:], "mcp", *map(str, arguments)],
-        env=dict(os.environ),
+        env=clean_environment(),
         cwd=cwd,
     )
     async with Client(stdio_client(started)) as client:
