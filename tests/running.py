@@ -69,7 +69,11 @@ class Daemon:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 cwd=home.parent,  # not the source tree, which would come before an installed wheel
-                env={**clean_environment(), "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0", **(environment or {})},
+                env={
+                    **clean_environment(),
+                    "QUARTERMASTER_STORAGE_BALLAST_BYTES": "0",
+                    **(environment or {}),
+                },
             )
         return Launched(cls(home, process, log), address, before, time.monotonic())
 
