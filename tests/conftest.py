@@ -12,6 +12,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Daemon]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser comes last: its driver keeps an event loop running in the thread of the tests."""
+    items.sort(key=lambda item: item.path.parent.name == "web")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests know their own settings only; what is for the tests themselves stays."""
