@@ -80,7 +80,7 @@ async function show() {
   }
   leaving = new AbortController();
   const { signal } = leaving;
-  const slow = setTimeout(() => main.replaceChildren(waiting()), 150);
+  const slow = setTimeout(() => signal.aborted || main.replaceChildren(waiting()), 150);
   try {
     const module = await view.load();
     if (signal.aborted) return;

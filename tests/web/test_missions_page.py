@@ -75,6 +75,24 @@ def test_the_keyboard_alone_finds_selects_compares_and_opens(open_page: Open) ->
     page.wait_for_url("**/#/missions*")
 
 
+def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(daemon: Daemon, open_page: Open) -> None:
+    page = open_page(signed_in=False)
+    held: list[Any] = []
+    page.route("**/views/compare.js", lambda asked: held.append(asked))
+    page.get_by_label("Token").fill(daemon.token)
+    page.keyboard.press("Enter")
+    expect(page.locator(ROWS).first).to_be_visible()
+    page.evaluate("location.hash = '#/compare'")
+    page.wait_for_url("**/#/compare")
+    page.go_back()
+    expect(page.locator(ROWS).first).to_be_visible()
+    page.wait_for_timeout(400)
+    expect(page.locator(ROWS).first).to_be_visible()
+    assert held
+    held[0].continue_()
+    page.complaints[:] = [one for one in page.complaints if "401" not in one]
+
+
 def test_a_new_mission_comes_in_by_itself(daemon: Daemon, open_page: Open) -> None:
     page = open_page("#/missions?q=just-arrived")
     expect(page.get_by_text("No mission passes these filters")).to_be_visible()

@@ -8,8 +8,20 @@ from web.browser import LONG, LONG_STEPS
 
 Open = Callable[..., Any]
 
-SLACK = 4
+SLACK = 10
 """How much slower a shared machine may be than a quiet one before a time is held to be wrong."""
+
+EMPTY = """async () => {
+  const frames = [];
+  let before = performance.now();
+  for (let frame = 0; frame < 120; frame += 1) {
+    const now = await new Promise(requestAnimationFrame);
+    frames.push(now - before);
+    before = now;
+  }
+  return frames.sort((one, other) => one - other)[60];
+}"""
+"""The frame of a page that does nothing, in milliseconds: what the machine can do at this moment."""
 
 SCROLLING = """async () => {
   const list = document.querySelector("qm-list");
@@ -61,6 +73,7 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
     page.locator(f"qm-list[aria-rowcount='{LONG_STEPS + 2}']").wait_for()
     whole = time.perf_counter() - began
     page.get_by_role("tab", name="Findings (").wait_for(timeout=90_000)
+    floor = page.evaluate(EMPTY)
     frames = page.evaluate(SCROLLING)
     protocol = page.context.new_cdp_session(page)
     protocol.send("HeapProfiler.collectGarbage")
@@ -74,6 +87,7 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
         heap_mb=round(heap, 1),
         rows=rows,
         elements=page.locator("*").count(),
+        floor=floor,
         **frames,
     )
     assert seen < 1.0 * SLACK
@@ -81,4 +95,4 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
     assert heap < 80
     assert rows < 60
     assert frames["blank"] == 0
-    assert frames["slow"] <= 12
+    assert frames["median"] <= max(50, 3 * floor)
