@@ -106,7 +106,9 @@ def test_a_second_daemon_on_the_same_home_is_refused_in_words(start_daemon, quar
 
 def test_a_killed_daemon_leaves_a_home_that_the_next_one_can_use(start_daemon):
     start_daemon().kill()
-    start_daemon().stop()
+    again = start_daemon()
+    assert again.request("GET", "/readyz").status == 200
+    again.stop()
 
 
 def test_a_port_in_use_is_told_with_what_to_do(start_daemon, quartermaster, tmp_path: Path):
@@ -129,6 +131,7 @@ def test_a_recording_in_the_inbox_becomes_missions_while_the_daemon_runs(start_d
     shutil.copy(samples / "native" / "login_fix.ndjson", daemon.home / "inbox" / "local")
     daemon.wait_for(lambda: daemon.get("/api/v1/missions")["count"] == 2)
     daemon.wait_for(lambda: "ingested" in [event["event"] for event in events(daemon)])
+    assert {row["format"] for row in daemon.get("/api/v1/missions")["rows"]} == {"native"}
 
 
 def test_a_further_inbox_is_watched_in_place_and_not_written_to(start_daemon, samples: Path, tmp_path: Path):

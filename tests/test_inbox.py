@@ -110,6 +110,8 @@ async def test_a_dropped_file_becomes_missions(ship: Ship) -> None:
     async with running(Ingester(ship.database, ship.root)):
         append(ship.inbox / "a.ndjson", entry(1) + b"\n" + entry(2) + b"\n")
         await until(lambda: ship.count() == 2)
+    assert ship.has(1) and ship.has(2)
+    assert ship.states() == ["complete"]
 
 
 async def test_an_append_is_queryable_at_once(ship: Ship) -> None:
@@ -136,6 +138,7 @@ async def test_what_events_do_not_tell_the_scan_finds(ship: Ship) -> None:
         await until(lambda: ship.count() == 1, seconds=5)
         append(path, entry(2) + b"\n")
         await until(lambda: ship.count() == 2, seconds=5)
+    assert ship.has(1) and ship.has(2)
 
 
 async def test_trees_that_appear_at_once_are_found_whole(ship: Ship) -> None:
@@ -149,6 +152,7 @@ async def test_trees_that_appear_at_once_are_found_whole(ship: Ship) -> None:
         append(outside / "in" / "a.ndjson", entry(50) + b"\n")
         outside.rename(ship.inbox / "moved")
         await until(lambda: ship.count() == 51)
+    assert all(ship.has(number) for number in range(51))
 
 
 async def test_the_inbox_of_a_new_workspace_appears_and_works(ship: Ship) -> None:

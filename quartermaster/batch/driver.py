@@ -362,10 +362,10 @@ class _Tables:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._unfinished: dict[Table, Path] = {name: out / f".{name}.parquet.writing" for name in COLUMNS}
-        self._writers = {name: tables.Writer(name, path) for name, path in self._unfinished.items()}
+        self._writers = {name: tables.table_in(path, name) for name, path in self._unfinished.items()}
 
     def add(self, table: Table, rows: Iterable[dict[str, Any]]) -> None:
-        self._writers[table].add(rows)
+        self._writers[table].add(tables.in_order(table, rows))
 
     def count(self, table: Table) -> int:
         return self._writers[table].count

@@ -1,37 +1,19 @@
 """The tables of a batch as Parquet files: a row a mission, a finding, a file, a rejected line."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from quartermaster import __version__
 from quartermaster.batch.evaluation import metric_columns, metric_names
 from quartermaster.errors import NotInstalled
+from quartermaster.exports.parquet import Kind, ParquetTable
+from quartermaster.exports.tables import FACTS
 
-Kind = Literal["text", "integer", "number", "truth", "time"]
 Table = Literal["missions", "findings", "files", "rejected"]
 
-_ROWS_A_GROUP: Final = 10_000
-
 _FACTS: Final[dict[str, Kind]] = {
-    "mission_id": "text",
-    "format": "text",
-    "title": "text",
-    "task": "text",
-    "variant": "text",
-    "trial": "integer",
-    "agent": "text",
-    "model": "text",
-    "version": "text",
-    "commit": "text",
-    "parent_mission_id": "text",
-    "labels": "text",
-    "outcome": "text",
-    "outcome_origin": "text",
-    "reward": "number",
-    "started_at": "time",
-    "ended_at": "time",
-    "entries": "integer",
+    **FACTS,
     "goal_reached": "truth",
     "file": "text",
     "files": "integer",
@@ -115,50 +97,11 @@ def require_pyarrow() -> None:
         raise NotInstalled("Parquet needs pyarrow: pip install 'quartermaster[batch]'") from error
 
 
-class Writer:
-    """Writes one table into a file of its own; rows come in their final order."""
-
-    def __init__(self, table: Table, path: Path) -> None:
-        import pyarrow  # noqa: PLC0415 - only this command needs it
-        from pyarrow import parquet  # noqa: PLC0415
-
-        kinds: dict[Kind, Any] = {
-            "text": pyarrow.string(),
-            "integer": pyarrow.int64(),
-            "number": pyarrow.float64(),
-            "truth": pyarrow.bool_(),
-            "time": pyarrow.timestamp("ns", tz="UTC"),
-        }
-        self._pyarrow = pyarrow
-        self._columns = COLUMNS[table]
-        fields = [(name, kinds[kind]) for name, kind in self._columns.items()]
-        self._schema = pyarrow.schema(fields, metadata={"quartermaster": __version__})
-        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
-        self._rows: list[Row] = []
-        self.count = 0
-
-    def add(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self._rows.append(row)
-            self.count += 1
-            if len(self._rows) == _ROWS_A_GROUP:
-                self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        arrays = [
-            self._pyarrow.array(
-                [_as(kind, row.get(name)) for row in self._rows], type=self._schema.field(name).type
-            )
-            for name, kind in self._columns.items()
-        ]
-        if self._rows:
-            self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
-        self._rows.clear()
+def table_in(path: Path, table: Table) -> ParquetTable:
+    """The file that a table is written into."""
+    return ParquetTable(COLUMNS[table], path, metadata={"quartermaster": __version__})
 
 
-def _as(kind: Kind, value: Any) -> Any:
-    return float(value) if kind == "number" and value is not None else value
+def in_order(table: Table, rows: Iterable[Row]) -> Iterator[list[Any]]:
+    """Rows as a file takes them; what a row does not tell is null."""
+    return ([row.get(name) for name in COLUMNS[table]] for row in rows)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -18,13 +17,12 @@ from quartermaster.cli.describing import described
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.core.journal import parse_instant
 from quartermaster.errors import NotFound, Rejected, StorageError, UsageError
-from quartermaster.exports.tables import COLUMNS, TABLES, Kind, Table, rows_of, written
+from quartermaster.exports.tables import COLUMNS, TABLES, Table, rows_of, written
 from quartermaster.store import missions
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission, MissionFilter
 
 _STDOUT: Final = Path("-")
-_ROWS_A_GROUP: Final = 20_000
 _FORMATS: Final = ("ndjson", "csv", "parquet", "otlp", "xes")
 
 
@@ -226,26 +224,10 @@ def _write_csv(
 def _write_parquet(
     file: IO[bytes], connection: Connection, workspace: int, found: Iterable[Mission], table: Table
 ) -> None:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
+    from quartermaster.exports.parquet import ParquetTable
 
-    kinds: dict[Kind, Any] = {
-        "text": pyarrow.string(),
-        "integer": pyarrow.int64(),
-        "number": pyarrow.float64(),
-        "truth": pyarrow.bool_(),
-        "time": pyarrow.timestamp("ns", tz="UTC"),
-    }
-    columns = COLUMNS[table]
-    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    rows = rows_of(table, connection, workspace, found)
-    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        while group := list(islice(rows, _ROWS_A_GROUP)):
-            arrays = [
-                pyarrow.array(list(values), type=one.type)
-                for values, one in zip(zip(*group, strict=True), schema, strict=True)
-            ]
-            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+    with ParquetTable(COLUMNS[table], file) as parquet:
+        parquet.add(rows_of(table, connection, workspace, found))
 
 
 _WRITERS: Final[dict[str, _Write]] = {

@@ -8,6 +8,7 @@ import msgspec
 from quartermaster.core.journal import format_instant
 from quartermaster.core.trajectory import PICODOLLARS
 from quartermaster.evaluate import assess_mission, nothing_to_check
+from quartermaster.exports.parquet import Kind
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 from quartermaster.store.trajectory import trajectory_window
@@ -15,29 +16,33 @@ from quartermaster.store.trajectory import trajectory_window
 Table = Literal["missions", "steps", "metrics"]
 TABLES: Final[tuple[Table, ...]] = get_args(Table)
 
-Kind = Literal["text", "integer", "number", "truth", "time"]
 _PAGE: Final = 50_000
+
+FACTS: Final[dict[str, Kind]] = {
+    "mission_id": "text",
+    "format": "text",
+    "title": "text",
+    "task": "text",
+    "variant": "text",
+    "trial": "integer",
+    "agent": "text",
+    "model": "text",
+    "version": "text",
+    "commit": "text",
+    "parent_mission_id": "text",
+    "labels": "text",
+    "outcome": "text",
+    "outcome_origin": "text",
+    "reward": "number",
+    "started_at": "time",
+    "ended_at": "time",
+    "entries": "integer",
+}
+"""What every table of missions begins with: which one it is and how it ended."""
 
 COLUMNS: Final[dict[Table, dict[str, Kind]]] = {
     "missions": {
-        "mission_id": "text",
-        "format": "text",
-        "title": "text",
-        "task": "text",
-        "variant": "text",
-        "trial": "integer",
-        "agent": "text",
-        "model": "text",
-        "version": "text",
-        "commit": "text",
-        "parent_mission_id": "text",
-        "labels": "text",
-        "outcome": "text",
-        "outcome_origin": "text",
-        "reward": "number",
-        "started_at": "time",
-        "ended_at": "time",
-        "entries": "integer",
+        **FACTS,
         "model_calls": "integer",
         "calls_with_tokens": "integer",
         "calls_with_cost": "integer",

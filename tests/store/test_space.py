@@ -132,6 +132,7 @@ def test_a_daemon_without_room_says_so_refuses_and_goes_on_by_itself(small_disk:
     }
     with Daemon.start(small_disk / "home", environment=settings) as daemon:
         starve(daemon, small_disk, samples)
+        assert daemon.get("/api/v1/journal/count?entry_type=note") == {"count": 2}
 
 
 def starve(daemon: Daemon, small_disk: Path, samples: Path) -> None:

@@ -35,5 +35,5 @@ def test_boat(boat: str) -> None:
 
 
 @pytest.mark.skip(reason="the desk is closed in winter")
-def test_winter() -> None:
-    raise AssertionError
+def test_winter(boat: str) -> None:
+    assert boat == "none"
