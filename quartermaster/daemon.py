@@ -94,18 +94,13 @@ async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[
         stack.push_async_callback(supervisor.stop)
         ingester = _ingester(database, home, settings)
         await tasks.start(keep_running, "ingester", ingester.run, health)
-        examiner = Examiner(
-            database, prices, busy=lambda: supervisor.working or database.waiting_changes() > 0
-        )
-        await tasks.start(keep_running, "examiner", examiner.run, health)
-        alerter = _alerter(database, settings, prices, url)
-        await tasks.start(keep_running, "alerts", alerter.run, health)
-        rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
-        await tasks.start(keep_running, "retention", rounds, health)
         backups = _backups(database, home, settings)
+        upkeep = _upkeep(database, settings, prices, url=url, supervisor=supervisor, stop=stop)
         if backups is not None:
             health.last_backup = backups.state
-            await tasks.start(keep_running, "backup", backups.run, health)
+            upkeep["backup"] = backups.run
+        for part, run_part in upkeep.items():
+            await tasks.start(keep_running, part, run_part, health)
         _warn_of_unknown_names(listener, settings)
         services = _services(
             settings,
@@ -140,6 +135,25 @@ async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[
             f"the {health.hopeless} failed {_FAILURES} times within a minute; the log says why"
         )
     _log.info("stopped")
+
+
+def _upkeep(
+    database: Database,
+    settings: Settings,
+    prices: OwnPrices,
+    *,
+    url: str,
+    supervisor: Supervisor,
+    stop: anyio.Event,
+) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
+    """What runs beside the answers, by name, in the order in which it is started."""
+    examiner = Examiner(database, prices, busy=lambda: supervisor.working or database.waiting_changes() > 0)
+    rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
+    return {
+        "examiner": examiner.run,
+        "alerts": _alerter(database, settings, prices, url).run,
+        "retention": rounds,
+    }
 
 
 def _parts(database: Database, ingester: Ingester, supervisor: Supervisor) -> tuple[Part, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from quartermaster.cli import completing, output
 from quartermaster.cli.describing import described
-from quartermaster.cli.options import home_option, settings_for
+from quartermaster.cli.options import filter_options, home_option, settings_for
 from quartermaster.core.journal import parse_instant
 from quartermaster.errors import NotFound, Rejected, StorageError, UsageError
 from quartermaster.exports.tables import COLUMNS, TABLES, Table, rows_of, written
@@ -40,29 +40,7 @@ _FORMATS: Final = ("ndjson", "csv", "parquet", "otlp", "xes")
     metavar="FILE",
     help="Default: stdout.",
 )
-@click.option("--q", metavar="TEXT", help="Part of the id, title, task or variant.")
-@click.option("--task", help="What was asked.")
-@click.option("--variant", help="By which agent and model.")
-@click.option(
-    "--outcome",
-    shell_complete=completing.words(*completing.OUTCOMES),
-    help="succeeded, failed, aborted, timed_out or limit_reached.",
-)
-@click.option(
-    "--trace-format",
-    "trace_format",
-    metavar="NAME",
-    shell_complete=completing.trace_formats,
-    help="What it was recorded in.",
-)
-@click.option(
-    "--failure-mode",
-    metavar="NAME",
-    shell_complete=completing.failure_modes,
-    help="Where this was found: D01, exact_tool_loop, ...",
-)
-@click.option("--since", metavar="TIME", help="Ended at or after this RFC 3339 time.")
-@click.option("--until", metavar="TIME", help="Started before this RFC 3339 time.")
+@filter_options
 @click.option("--workspace", metavar="WORKSPACE", help="Id or slug; default: the only one, else local.")
 @home_option
 def command(
@@ -71,18 +49,16 @@ def command(
     form: str,
     table: Table,
     target: Path,
-    trace_format: str | None,
+    filters: dict[str, str],
     workspace: str | None,
     home: Path | None,
-    **filters: str | None,
 ) -> None:
     """Write missions of this home for other programs: all, ids, `task=...,variant=...`, or by filters.
 
     ndjson is lossless: an ingest elsewhere makes the same missions of it. csv and parquet hold one table,
     otlp lines that an OpenTelemetry Collector reads, xes an event log for process mining.
     """
-    given = {name: value for name, value in {**filters, "format": trace_format}.items() if value is not None}
-    if selection is not None and given:
+    if selection is not None and filters:
         raise UsageError("name a selection or filters, not both")
     if form == "parquet":
         _require_pyarrow(target)
@@ -93,7 +69,7 @@ def command(
         chosen = database.look_up(lambda connection: choose_workspace(connection, workspace)).key
 
         def write(connection: Connection) -> int:
-            found = _Counted(_found(connection, chosen, selection, given))
+            found = _Counted(_found(connection, chosen, selection, filters))
             with _file(target) as file:
                 _WRITERS[form](file, connection, chosen, found, table)
             return found.count

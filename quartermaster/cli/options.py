@@ -65,6 +65,40 @@ def this_machine_options(function: Command) -> Command:
     return home_option(hidden(_WORKSPACE_OPTION(with_home)))
 
 
+def filter_options(function: Command) -> Command:
+    """Adds the filters of missions; the command gets those given, by the API's names, as `filters`."""
+
+    @wraps(function)
+    def with_filters(
+        *,
+        q: str | None,
+        task: str | None,
+        variant: str | None,
+        outcome: str | None,
+        trace_format: str | None,
+        failure_mode: str | None,
+        since: str | None,
+        until: str | None,
+        **arguments: Any,
+    ) -> Any:
+        named = {
+            "q": q,
+            "task": task,
+            "variant": variant,
+            "outcome": outcome,
+            "format": trace_format,
+            "failure_mode": failure_mode,
+            "since": since,
+            "until": until,
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        return function(filters=given, **arguments)
+
+    for option in reversed(_FILTER_OPTIONS):
+        with_filters = option(with_filters)
+    return with_filters
+
+
 _WORKSPACE_OPTION: Final = click.option(
     "--workspace",
     metavar="WORKSPACE",
@@ -98,3 +132,30 @@ def open_target(
     from quartermaster.cli.local import open_local
 
     return open_local(settings_for(home), workspace, create=create)
+
+
+_FILTER_OPTIONS: Final = (
+    click.option("--q", metavar="TEXT", help="Part of the id, title, task or variant."),
+    click.option("--task", help="What was asked."),
+    click.option("--variant", help="By which agent and model."),
+    click.option(
+        "--outcome",
+        shell_complete=completing.words(*completing.OUTCOMES),
+        help="succeeded, failed, aborted, timed_out or limit_reached.",
+    ),
+    click.option(
+        "--trace-format",
+        "trace_format",
+        metavar="NAME",
+        shell_complete=completing.trace_formats,
+        help="What it was recorded in.",
+    ),
+    click.option(
+        "--failure-mode",
+        metavar="NAME",
+        shell_complete=completing.failure_modes,
+        help="Where this was found: D01, exact_tool_loop, ...",
+    ),
+    click.option("--since", metavar="TIME", help="Ended at or after this RFC 3339 time."),
+    click.option("--until", metavar="TIME", help="Started before this RFC 3339 time."),
+)

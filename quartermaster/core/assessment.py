@@ -428,9 +428,12 @@ class Assessor:
         self._add_model_calls(calls)
         self._add_costs(costs)
         windows.forget_before(page[-1][0] - _LOOP_NANOSECONDS)
+        self._add_instants(page[0][0], page[-1][0])
+
+    def _add_instants(self, first: int, last: int) -> None:
         if self._first_instant is None:
-            self._first_instant = page[0][0]
-        self._last_instant = page[-1][0]
+            self._first_instant = first
+        self._last_instant = last
 
     def _add_commands(self, successes: list[bool | None], ends: int) -> None:
         self._tally.commands += len(successes) - ends

@@ -75,10 +75,12 @@ def test_the_keyboard_alone_finds_selects_compares_and_opens(open_page: Open) ->
     page.wait_for_url("**/#/missions*")
 
 
-def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(daemon: Daemon, open_page: Open) -> None:
+def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(
+    daemon: Daemon, open_page: Open
+) -> None:
     page = open_page(signed_in=False)
     held: list[Any] = []
-    page.route("**/views/compare.js", lambda asked: held.append(asked))
+    page.route("**/views/compare.js", held.append)
     page.get_by_label("Token").fill(daemon.token)
     page.keyboard.press("Enter")
     expect(page.locator(ROWS).first).to_be_visible()
