@@ -27,6 +27,13 @@ def _start(words: list[str]) -> None:
             from quartermaster.batch.processes import serve  # noqa: PLC0415
 
             sys.exit(serve())
+        case ["child", *arguments]:
+            from quartermaster import lifeline  # noqa: PLC0415
+            from quartermaster.cli import execute  # noqa: PLC0415
+
+            lifeline.end_with_parent()
+            lifeline.end_with_input()
+            sys.exit(execute(arguments))
         case arguments:
             from quartermaster.cli import execute  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """Backups that the daemon makes by itself: each is made and looked through, then the oldest go.
 
 Names tell what is known: `quartermaster.<time>.db` was found sound, a copy that was not looked through
-yet ends in `.unproven`. Both are the work of child processes, which an orderly stop ends at once.
+yet ends in `.unproven`. Both are the work of child processes that end with the daemon, however it ends.
 """
 
 import os
@@ -203,7 +203,7 @@ def _last_line(said: bytes) -> str:
 async def _child(*arguments: str) -> tuple[int, bytes, bytes]:
     """The exit code, stdout and stderr of this program with other arguments, run behind everything else."""
     async with await anyio.open_process(
-        [*own_program(), *arguments], stdin=subprocess.DEVNULL, cwd=PACKAGE_HOME, start_new_session=True
+        [*own_program(), "child", *arguments], stdin=subprocess.PIPE, cwd=PACKAGE_HOME, start_new_session=True
     ) as process:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)

@@ -9,7 +9,6 @@ import gc
 import os
 import queue
 import resource
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,12 +20,10 @@ from quartermaster.core.comparison import Profile
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.core.run import Outcome, Run
 from quartermaster.evaluate import nothing_to_check, outcome_of
+from quartermaster.lifeline import end_with_parent
 from quartermaster.store.database import Connection, closing_connection
 
 _NICENESS: Final = 10
-_END_WITH_PARENT: Final = 1
-"""PR_SET_PDEATHSIG of Linux. It counts from the thread that started this process: the event loop's, which
-lives as long as the daemon."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -42,7 +39,7 @@ def main(database: Path, memory_bytes: int) -> int:
 
     A request that needs more than `memory_bytes` fails; the file's pages and the program count in no way.
     """
-    _end_with_parent()
+    end_with_parent()
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -71,13 +68,6 @@ def _on_one_state(connection: Connection, request: Request) -> Outcome:
         )
     finally:
         connection.execute("rollback")
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - nothing else needs it
-
-        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
 
 
 def _read_until_end(requests: "queue.SimpleQueue[bytes]") -> None:

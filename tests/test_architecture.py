@@ -34,6 +34,7 @@ LEVELS = (
         "inbox",
         "ingest",
         "jobs",
+        "lifeline",
         "looking",
         "recording",
         "selftest",
