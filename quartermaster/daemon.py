@@ -40,7 +40,7 @@ from quartermaster.server import Server
 from quartermaster.service_manager import Part, ServiceManager, take_service_manager
 from quartermaster.store import access, retention
 from quartermaster.store.access import Workspace
-from quartermaster.store.database import Connection, Database, quick_check
+from quartermaster.store.database import Connection, Database, quick_check, sqlite_fault
 from quartermaster.store.retention import Policy
 
 _FIRST_PAUSE: Final = 0.5
@@ -85,6 +85,8 @@ async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[
         manager.tell("STATUS=opening the database", f"EXTEND_TIMEOUT_USEC={_OPENING_SECONDS * 10**6}")
         opened = open_home(home, create=True, low_water_bytes=settings.storage_low_water_bytes)
         database = stack.enter_context(opened.database)
+        if (fault := sqlite_fault()) is not None:
+            _log.warning(fault)
         stop = anyio.Event()
         health = Health(database, stop)
         tasks = await stack.enter_async_context(_stoppable_tasks(stop))
@@ -345,9 +347,10 @@ class Health:
             self._stop.set()
 
     def parts(self) -> dict[str, str]:
-        """`ok`, or what is wrong, of everything that has to work, and of the last backup."""
+        """`ok`, or what is wrong, of everything that has to work, of SQLite itself and of the last backup."""
         last_backup = {} if self.last_backup is None else {"last_backup": self.last_backup()}
-        return {**self._working(), **last_backup}
+        sqlite = "ok" if sqlite_fault() is None else "has a known fault; see: quartermaster doctor"
+        return {**self._working(), "sqlite": sqlite, **last_backup}
 
     def _working(self) -> dict[str, str]:
         database = "ok" if self._database.is_writing() else "cannot be written"

@@ -94,7 +94,7 @@ async def test_a_copy_that_is_not_sound_is_not_kept_and_costs_no_older_one(fille
 
 @pytest.mark.anyio
 async def test_a_disk_without_room_for_it_gets_no_backup(filled: Database, home: Path):
-    filled.space.low_water_bytes = filled.space.free() - 1000
+    filled.space.low_water_bytes = filled.space.free() + 2**40
     with pytest.raises(StorageFull, match=r"MiB for a backup"):
         await of_home(filled, home).make()
     assert sound_ones(home / "backups") == []
@@ -102,7 +102,7 @@ async def test_a_disk_without_room_for_it_gets_no_backup(filled: Database, home:
 
 @pytest.mark.anyio
 async def test_a_failed_backup_is_told_without_details(filled: Database, home: Path):
-    filled.space.low_water_bytes = filled.space.free() - 1000
+    (home / "backups").write_text("in the way of the folder")
     backups = Backups(Home(home), filled.space, 0, interval_seconds=7 * 86_400, keep=2)
     assert backups.state().startswith("there is none, and the home is ")
     with anyio.move_on_after(0.5):

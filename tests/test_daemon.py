@@ -25,7 +25,7 @@ from running import Daemon
 from quartermaster import daemon as daemon_module
 from quartermaster import listeners, server
 from quartermaster.daemon import Health, keep_running
-from quartermaster.store.database import Database
+from quartermaster.store.database import Database, sqlite_fault, sqlite_version
 
 
 def events(daemon: Daemon) -> list[dict[str, Any]]:
@@ -272,11 +272,19 @@ async def test_a_part_that_fails_five_times_in_a_minute_stops_the_daemon(
 
 
 def test_readiness_tells_the_state_of_each_part_and_no_path(start_daemon, home: Path):
-    told = start_daemon().request("GET", "/readyz").json
+    daemon = start_daemon()
+    told = daemon.request("GET", "/readyz").json
     assert told["status"] == "ready"
+    assert str(home) not in json.dumps(told)
+    assert sqlite_version() not in json.dumps(told)
+    sqlite = told["parts"].pop("sqlite")
+    assert (
+        ("doctor" in sqlite)
+        == (sqlite_fault() is not None)
+        == ("quartermaster[sqlite]" in daemon.log.read_text())
+    )
     assert {"database", "disk", "ingester", "supervisor", "retention"} <= set(told["parts"])
     assert set(told["parts"].values()) == {"ok"}
-    assert str(home) not in json.dumps(told)
 
 
 @pytest.mark.anyio

@@ -88,16 +88,11 @@ def check_database(settings: Settings, home: Home) -> Iterator[Finding]:
 
 
 def check_sqlite(settings: Settings, home: Home) -> Iterator[Finding]:
-    version = database.sqlite_version()
-    if database.has_checkpoint_fault():
-        yield Finding(
-            "sqlite",
-            "warn",
-            f"SQLite {version} can damage a database that two programs checkpoint at once;"
-            " let no other program write to it, or install the extra: pip install 'quartermaster[sqlite]'",
-        )
+    fault = database.sqlite_fault()
+    if fault is None:
+        yield Finding("sqlite", "ok", f"SQLite {database.sqlite_version()}")
     else:
-        yield Finding("sqlite", "ok", f"SQLite {version}")
+        yield Finding("sqlite", "warn", fault)
 
 
 def check_token(settings: Settings, home: Home) -> Iterator[Finding]:

@@ -74,14 +74,19 @@ def sqlite_version() -> str:
     return str(sqlite3.sqlite_version)
 
 
-def has_checkpoint_fault() -> bool:
-    """Whether this SQLite has the fault that can corrupt a database when two connections checkpoint.
+def sqlite_fault() -> str | None:
+    """What is wrong with a SQLite that can corrupt a database when two connections checkpoint, else None.
 
     Only the writer checkpoints here, so the fault cannot strike unless another program does.
     """
     version = sqlite3.sqlite_version_info
     backported = (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    return version < _FIXED_SQLITE and not backported
+    if version >= _FIXED_SQLITE or backported:
+        return None
+    return (
+        f"SQLite {sqlite_version()} can damage a database that two programs checkpoint at once;"
+        " let no other program write to it, or install the extra: pip install 'quartermaster[sqlite]'"
+    )
 
 
 def connect(path: Path, *, writable: bool) -> Connection:

@@ -181,8 +181,8 @@ def test_a_nearly_full_disk_fails(quartermaster, home: Path):
 
 def test_a_sqlite_with_the_checkpoint_fault_is_told_with_the_extra_that_has_none(settings: Settings):
     found = told(doctor.check_sqlite, settings)
-    assert (found["state"] == "warn") == database.has_checkpoint_fault()
-    assert ("quartermaster[sqlite]" in found["message"]) == database.has_checkpoint_fault()
+    assert (found["state"] == "warn") == (database.sqlite_fault() is not None)
+    assert ("quartermaster[sqlite]" in found["message"]) == (database.sqlite_fault() is not None)
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "unreadable"])
