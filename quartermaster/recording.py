@@ -382,7 +382,8 @@ class Recording:
         for line, length in lines:
             number += 1
             if length > self._line_limit:
-                rejections.append(Rejection(number, position, length, self._too_long(), line[:KEPT_BYTES]))
+                told = length - line.endswith(b"\r")
+                rejections.append(Rejection(number, position, told, self._too_long(), line[:KEPT_BYTES]))
             elif line:
                 entry = self._plain_entry(line, position) if adapter.keeps_bytes else None
                 if entry is not None:
@@ -455,7 +456,8 @@ class Recording:
         began = source.position - source.skipped
         self._masked.clear()
         first_bytes = self._mask(os.pread(descriptor, KEPT_BYTES, began))
-        rejection = Rejection(source.lines + 1, began, end - began, self._too_long(), first_bytes)
+        told = end - began - (os.pread(descriptor, 1, end - 1) == b"\r")
+        rejection = Rejection(source.lines + 1, began, told, self._too_long(), first_bytes)
         told_before = source.skipped > 0
         source.skipped = end - began if newline < 0 else 0
         self._remember_digests(source, chunk)

@@ -133,6 +133,21 @@ def test_a_journal_read_in_pieces_gives_what_reading_it_whole_gives(
     assert pieces.missions() == whole.missions()
 
 
+@pytest.mark.parametrize("ending", [b"\r", b"\r\n"])
+def test_a_carriage_return_that_comes_later_is_no_part_of_a_long_line(
+    database: Database, tmp_path: Path, ending: bytes
+) -> None:
+    line = entry(1, summary="x" * 2 * LINE_LIMIT)
+    first = entry(0) + b"\n"
+    pieces = Shelf(database, tmp_path)
+    pieces.read_in_pieces(first + line + ending, [len(first + line)])
+    whole = Shelf(database, tmp_path)
+    whole.read_in_pieces(first + line + ending, [])
+    reason = "the line is longer than 0 MiB"
+    assert pieces.ledger() == whole.ledger()
+    assert whole.ledger()[-1] == [(2, len(first), len(line), reason)]
+
+
 def recordings_of(format_name: str) -> list[Path]:
     folders = (SAMPLES / format_name, TRACES / format_name)
     return sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.json*"))

@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from quartermaster.core.comparison import TOLERANCE
+from quartermaster.core.measures import value
 from quartermaster.core.trials import Pair, Trial
+
+_tokens: Final = value("total_tokens")
+_cost: Final = value("total_cost_usd")
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +42,7 @@ def cost_per_success(pairs: Sequence[Pair]) -> CostPerSuccess | None:
 
 def priced_share(trials: Sequence[Trial]) -> float:
     """Priced tokens over all tokens; a share of missions where some mission's tokens are unknown."""
-    tokens = [trial.values.get("total_tokens") for trial in trials]
+    tokens = [_tokens(trial) for trial in trials]
     known = [count for count in tokens if count is not None]
     weights = known if len(known) == len(trials) else [1.0] * len(trials)
     total = math.fsum(weights)
@@ -47,13 +52,13 @@ def priced_share(trials: Sequence[Trial]) -> float:
 
 
 def _priced(trial: Trial) -> float:
-    if trial.values.get("total_cost_usd") is None:
+    if _cost(trial) is None:
         return 0.0
     return 1.0 if trial.cost_coverage is None else trial.cost_coverage
 
 
 def _spending(trials: Sequence[Trial]) -> Spending:
-    costs = [cost for trial in trials if (cost := trial.values.get("total_cost_usd")) is not None]
+    costs = [cost for trial in trials if (cost := _cost(trial)) is not None]
     successes = sum(trial.succeeded for trial in trials)
     share = priced_share(trials)
     unpriced = share < 1 - TOLERANCE

@@ -64,3 +64,20 @@ def test_missions_that_called_no_model_do_not_make_the_others_free():
 
 def test_nothing_compared_costs_nothing_that_could_be_told():
     assert compare_sets([], []).cost_per_success is None
+
+
+@pytest.mark.parametrize("nonsense", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_counter_that_holds_nonsense_is_unknown(nonsense):
+    counted = [
+        Trial(
+            mission_id=f"n{task}",
+            task=f"task {task}",
+            status="succeeded",
+            values={"total_cost_usd": nonsense if task else 0.2, "total_tokens": nonsense},
+        )
+        for task in range(8)
+    ]
+    found = compare_sets(side("b", succeeded=8), counted).cost_per_success.candidate
+    assert found.coverage == pytest.approx(1 / 8)
+    assert found.cost_usd == pytest.approx(0.2)
+    assert found.reason == "at least: a price is known for 12.5 % of the tokens"

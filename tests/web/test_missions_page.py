@@ -80,7 +80,11 @@ def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(
 ) -> None:
     page = open_page(signed_in=False)
     held: list[Any] = []
-    page.route("**/views/compare.js", held.append)
+
+    def hold(asked: Any) -> None:
+        held.append(asked)
+
+    page.route("**/views/compare.js", hold)
     page.get_by_label("Token").fill(daemon.token)
     page.keyboard.press("Enter")
     expect(page.locator(ROWS).first).to_be_visible()
