@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "quartermaster"
 
 LEVELS = (
-    {"errors", "instruments", "pulse"},
+    {"errors", "imports", "instruments", "pulse"},
     {"core"},
     {"adapters", "store"},
     {

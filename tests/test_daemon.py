@@ -287,6 +287,20 @@ def test_readiness_tells_the_state_of_each_part_and_no_path(start_daemon, home: 
     assert set(told["parts"].values()) == {"ok"}
 
 
+def test_a_start_leaves_out_what_its_libraries_would_load_beside_themselves():
+    code = (
+        "import sys\n"
+        "from quartermaster.imports import without\n"
+        "with without('rich'):\n"
+        "    import quartermaster.daemon\n"
+        "print('rich' in sys.modules, 'structlog' in sys.modules)\n"
+        "import rich.console\n"
+        "print(rich.console.Console.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True", "Console"]
+
+
 @pytest.mark.anyio
 async def test_readiness_names_a_stop_and_a_database_that_cannot_be_written(tmp_path: Path):
     database = Database(tmp_path / "quartermaster.db")

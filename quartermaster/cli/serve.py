@@ -9,6 +9,7 @@ import click
 from quartermaster.checkup import Finding
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.config import Settings
+from quartermaster.imports import without
 
 
 @click.command("serve")
@@ -43,7 +44,8 @@ def command(
         socket=socket,
     )
     gc.disable()  # until the daemon runs: a start makes what is kept, and searching it for garbage takes long
-    from quartermaster import daemon
+    with without("rich"):  # structlog would load it for tracebacks that are not printed here
+        from quartermaster import daemon
 
     return daemon.run(settings, partial(_checkup, settings))
 

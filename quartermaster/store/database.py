@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import queue
-import sys
 import threading
 import time
 import traceback
@@ -22,6 +21,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from quartermaster.errors import HomeLocked, OutcomeUnknown, StorageBusy, StorageError, StorageFull
+from quartermaster.imports import without
 from quartermaster.instruments import SIZES, Count, Histogram
 from quartermaster.pulse import Pulse
 from quartermaster.store import migrations
@@ -223,26 +223,13 @@ def _user_version(connection: Connection) -> int:
 
 def _upgrade(path: Path, connection: Connection) -> None:
     """Make the tables, or bring those of an earlier version to this one; a copy is kept of the earlier."""
-    with _unseen("numpy", "pandas"):
+    with without("numpy", "pandas"):  # for column types of theirs: a second and 85 MiB where they are there
         import sqlite_utils  # noqa: PLC0415 - a quarter of a start's time, and only a first start needs it
 
     if _user_version(connection):
         _keep_copy(path, connection)
     connection.execute(f"pragma application_id = {migrations.APPLICATION_ID}")
     migrations.migrate(sqlite_utils.Database(connection, execute_plugins=False))
-
-
-@contextmanager
-def _unseen(*modules: str) -> Iterator[None]:
-    """Imports do without these modules meanwhile: sqlite-utils loads them for column types of theirs, which
-    costs a first start a second and 85 MiB where pandas is installed."""
-    hidden = [name for name in modules if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def _keep_copy(path: Path, connection: Connection) -> None:
