@@ -43,6 +43,8 @@ from quartermaster.store.runs import RunEvent
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 1.0
+_HELD_SECONDS: Final = 0.05
+"""How long a look at what is claimed holds, because everything that is queued asks for another turn."""
 """How soon a run that another process queued or cancelled is noticed."""
 ANSWER_LIMIT: Final = 64 * 2**20
 WORKER_MEMORY: Final = 4 << 30
@@ -306,6 +308,7 @@ class Supervisor:
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
         self._last_served = 0
+        self._held_again_at = 0.0
         self.pulse = Pulse()
         self.durations = Histogram(
             "quartermaster_run_seconds",
@@ -427,6 +430,9 @@ class Supervisor:
         for job in list(self._jobs.values()):
             if self._since_boot() - job.started > self._deadline_seconds:
                 job.end(job.ending)
+        if anyio.current_time() < self._held_again_at:
+            return
+        self._held_again_at = anyio.current_time() + _HELD_SECONDS
         held = self._database.read_blocking(partial(runs.held_by, boot_id=self.boot_id))
         for run in held:
             job_of_run = self._jobs.get(run.key)

@@ -49,7 +49,9 @@ select id from eval_run where status in ('queued', 'running') and status = 'queu
 order by workspace, id limit 1
 """
 _OF_WORKSPACE: Final = "where status in ('queued', 'running') and status = 'queued' and workspace = ?"
-_OLDEST_OF_WORKSPACE: Final = f"select min(id) from eval_run {_OF_WORKSPACE}"  # noqa: S608
+_IDS_SINCE_OLDEST: Final = f"""
+select max(id) - (select min(id) from eval_run {_OF_WORKSPACE}) + 1 from eval_run
+"""  # noqa: S608
 _COUNT_UP_TO: Final = f"select count(*) from (select 1 from eval_run {_OF_WORKSPACE} limit ?)"  # noqa: S608
 _NEXT_QUEUED: Final = f"select coalesce(({_FIRST_QUEUED}), ({_FIRST_QUEUED}))"
 _THIS_QUEUED: Final = "select id from eval_run where status = 'queued' and workspace = ? and run_id = ?"
@@ -251,9 +253,8 @@ def has_queued(connection: Connection) -> bool:
 
 def has_room(connection: Connection, workspace: int, limit: int) -> bool:
     """Whether fewer than `limit` runs of a workspace wait."""
-    newest = connection.execute("select max(id) from eval_run").fetchone()[0]
-    oldest = connection.execute(_OLDEST_OF_WORKSPACE, (workspace,)).fetchone()[0]
-    if oldest is None or newest - oldest + 1 < limit:  # as many ids lie between: no need to count
+    ids = connection.execute(_IDS_SINCE_OLDEST, (workspace,)).fetchone()[0]
+    if ids is None or ids < limit:  # no more can wait than there are ids: no need to count
         return True
     return int(connection.execute(_COUNT_UP_TO, (workspace, limit)).fetchone()[0]) < limit
 
