@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from running import PROGRAM, Daemon
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Daemon]
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("searching", print_blob=True)
+settings.load_profile("repeatable")
+"""The same tree gets the same verdict twice; `--hypothesis-profile searching` tries what was never tried."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
