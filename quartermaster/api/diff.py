@@ -13,6 +13,7 @@ from quartermaster.api.bodies import Query
 from quartermaster.api.documentation import TEXT, described, integer, one_of, operation
 from quartermaster.api.edge import ENCODED_SLASH
 from quartermaster.api.problems import bad_request, not_found
+from quartermaster.api.subjects import read_of_mission
 from quartermaster.core.assessment import LEVELS
 from quartermaster.core.difference import Compared, Difference
 from quartermaster.core.matching import ARGUMENTS, MATCH_MODES, Rules
@@ -22,6 +23,7 @@ from quartermaster.errors import StorageBusy
 from quartermaster.store import missions, similar
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
+from quartermaster.store.missions import Mission
 from quartermaster.store.similar import Similar
 from quartermaster.store.transcript import read_transcript
 
@@ -131,29 +133,20 @@ async def show_similar(request: Call, mission_id: FromPath[str]) -> Answer:
     chosen = query.choice("level", LEVELS)
     level = next((one for one in LEVELS if one == chosen), None)
     limit = query.number("limit", least=1, most=missions.LIST_LIMIT, default=DEFAULT_SIMILAR)
-    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
-    database = services_of(request).database
+    workspace = request.auth.workspace
 
-    def outdated(connection: Connection) -> list[similar.Drawn] | None:
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
+    def outdated(connection: Connection, mission: Mission) -> list[similar.Drawn]:
         return similar.draw_stale(connection, workspace, mission, _DRAWN_AT_ONCE, _is_over(_DRAWING_SECONDS))
 
-    drawn = await database.read(outdated, seconds=_SECONDS)
-    if drawn is None:
-        raise not_found("mission")
+    drawn = await read_of_mission(request, mission_id, outdated, seconds=_SECONDS)
     if drawn:
-        await database.write(lambda connection: similar.keep(connection, drawn))
+        await services_of(request).database.write(lambda connection: similar.keep(connection, drawn))
 
-    def look_up(connection: Connection) -> Similar | None:
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
+    def read(connection: Connection, mission: Mission) -> Similar | None:
         return similar.find_similar(connection, workspace, mission, level=level, limit=limit)
 
-    found = await database.read(look_up, seconds=_SECONDS)
-    if found is None:
+    found = await read_of_mission(request, mission_id, read, seconds=_SECONDS)
+    if found is None:  # it was removed and came again meanwhile
         raise not_found("mission")
     return answer(found)
 

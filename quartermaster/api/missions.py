@@ -13,14 +13,14 @@ from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
 from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, one_of, operation
-from quartermaster.api.edge import ENCODED_SLASH
-from quartermaster.api.problems import not_found
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
+from quartermaster.api.subjects import read_of_mission
 from quartermaster.errors import StorageError
 from quartermaster.store import examinations, missions, sources, trajectory
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
 from quartermaster.store.examinations import Examined
+from quartermaster.store.missions import Mission
 
 DEFAULT_LIMIT: Final = 100
 STEP_LIMIT: Final = 1_000
@@ -134,18 +134,14 @@ async def list_missions(request: Call) -> Answer:
 )
 async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     """One mission judged alone: metrics, failures with their steps, claims, root cause, and its sources."""
-    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
-    services = services_of(request)
+    services, workspace = services_of(request), request.auth.workspace
     prices = services.prices
 
-    def look_up(connection: Connection) -> tuple[dict[str, Any], Examined | None] | None:
+    def read(connection: Connection, mission: Mission) -> tuple[dict[str, Any], Examined | None]:
         from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
 
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
         assessment = evaluate.assess_mission(
-            connection, workspace, wanted, seed=0, check=evaluate.nothing_to_check, prices=prices
+            connection, workspace, mission.mission_id, seed=0, check=evaluate.nothing_to_check, prices=prices
         )
         seen = look_at(connection, workspace, mission, assessment, prices)
         detail = mission_detail(
@@ -157,10 +153,7 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
         )
         return detail, seen.fresh
 
-    found = await services.database.read(look_up, seconds=_ASSESSMENT_SECONDS)
-    if found is None:
-        raise not_found("mission")
-    detail, fresh = found
+    detail, fresh = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
     if fresh is not None:
         with suppress(StorageError):  # a disk that is full is no reason not to show what was found
             await services.database.write(lambda connection: examinations.keep(connection, [fresh]))
@@ -181,22 +174,14 @@ async def show_trajectory(request: Call, mission_id: FromPath[str]) -> Answer:
     query = Query(query_of(request))
     start = query.number("from", least=0, most=_LAST_STEP, default=0)
     limit = query.number("limit", least=1, most=STEP_LIMIT, default=DEFAULT_STEPS)
-    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
 
-    def look_up(connection: Connection) -> list[trajectory.StepView] | None:
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
-        return trajectory.trajectory_window(connection, mission.key, start, limit)
-
-    steps = await services_of(request).database.read(look_up)
-    if steps is None:
-        raise not_found("mission")
-    return answer(
-        Trajectory(
-            mission_id=wanted,
+    def read(connection: Connection, mission: Mission) -> Trajectory:
+        steps = trajectory.trajectory_window(connection, mission.key, start, limit)
+        return Trajectory(
+            mission_id=mission.mission_id,
             steps=[step_row(step) for step in steps],
             count=len(steps),
             next_from=start + limit if len(steps) == limit else msgspec.UNSET,
         )
-    )
+
+    return answer(await read_of_mission(request, mission_id, read))

@@ -11,11 +11,12 @@ from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
 from quartermaster.api.documentation import TEXT, described, integer, operation
-from quartermaster.api.edge import ENCODED_SLASH
-from quartermaster.api.problems import bad_request, not_found
+from quartermaster.api.problems import bad_request
+from quartermaster.api.subjects import read_of_mission
 from quartermaster.store import missions, outline
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
+from quartermaster.store.missions import Mission
 from quartermaster.store.outline import Outline, Strip
 
 ROW_LIMIT: Final = 200_000
@@ -66,18 +67,11 @@ async def show_outline(request: Call, mission_id: FromPath[str]) -> Answer:
     query = Query(query_of(request))
     start = query.number("from", least=0, most=_LAST_ROW, default=0)
     limit = query.number("limit", least=1, most=ROW_LIMIT, default=ROW_LIMIT)
-    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
 
-    def look_up(connection: Connection) -> bytes | None:
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
+    def read(connection: Connection, mission: Mission) -> bytes:
         return msgspec.json.encode(outline.read_outline(connection, mission, start, limit))
 
-    shown = await services_of(request).database.read(look_up, seconds=_SECONDS)
-    if shown is None:
-        raise not_found("mission")
-    return Answer(200, shown)
+    return Answer(200, await read_of_mission(request, mission_id, read, seconds=_SECONDS))
 
 
 @get(
@@ -94,19 +88,13 @@ async def show_snippets(request: Call, mission_id: FromPath[str]) -> Answer:
     query = Query(query_of(request))
     start = query.number("from", least=0, most=_LAST_ROW, default=0)
     limit = query.number("limit", least=1, most=ENTRY_LIMIT, default=DEFAULT_ENTRIES)
-    workspace, wanted = request.auth.workspace, mission_id.replace(ENCODED_SLASH, "/")
 
-    def look_up(connection: Connection) -> list[Snippet] | None:
-        mission = missions.find_mission(connection, workspace, wanted)
-        if mission is None:
-            return None
+    def read(connection: Connection, mission: Mission) -> Snippets:
         told = outline.read_told(connection, mission.key, start, limit)
-        return [_snippet(one.place, _decoded(one.raw)) for one in told]
+        entries = [_snippet(one.place, _decoded(one.raw)) for one in told]
+        return Snippets(mission_id=mission.mission_id, entries=entries)
 
-    entries = await services_of(request).database.read(look_up, seconds=_SECONDS)
-    if entries is None:
-        raise not_found("mission")
-    return answer(Snippets(mission_id=wanted, entries=entries))
+    return answer(await read_of_mission(request, mission_id, read, seconds=_SECONDS))
 
 
 @get(

@@ -1,6 +1,7 @@
 """Tokens of a workspace over HTTP: list, make, rotate, revoke. A secret is told once and kept nowhere."""
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -99,24 +100,12 @@ async def create_token(request: Call) -> Answer:
     _refuse_key(request)
     asked = decode_body(await read_body(request) or b"null", _body, TokenRequest())
     user_id = text_field(asked.user_id, "user_id") or request.auth.principal.user_id
-    expires = text_field(asked.expires, "expires") or None
-    services, workspace, acting = services_of(request), request.auth.workspace, acting_of(request)
-    services.database.space.require()
-    now = services.now()
+    acting = acting_of(request)
 
-    def make(connection: Connection) -> NewToken:
-        minted = administration.create_token(
-            connection,
-            user_id,
-            acting,
-            workspace=workspace,
-            expires=expires,
-            now=now,
-            secret_bytes=secrets.token_bytes(access.SECRET_BYTES),
-        )
-        return _told(connection, workspace, minted, now)
+    def make(connection: Connection, **common: Any) -> Minted:
+        return administration.create_token(connection, user_id, acting, **common)
 
-    return answer(await changed(request, "member", make), status=201)
+    return await _mint(request, "member", asked, make)
 
 
 @post(
@@ -132,25 +121,26 @@ async def rotate_token(request: Call, token_id: FromPath[str]) -> Answer:
     _refuse_key(request)
     asked = decode_body(await read_body(request) or b"null", _body, TokenRequest())
     overlap = text_field(asked.overlap, "overlap") or _OVERLAP
-    expires = text_field(asked.expires, "expires") or None
-    services, workspace, acting = services_of(request), request.auth.workspace, acting_of(request)
-    services.database.space.require()
-    now = services.now()
+    acting = acting_of(request)
 
-    def follow(connection: Connection) -> NewToken:
-        minted = administration.rotate_token(
-            connection,
-            token_id,
-            acting,
-            workspace=workspace,
-            overlap=overlap,
-            expires=expires,
-            now=now,
-            secret_bytes=secrets.token_bytes(access.SECRET_BYTES),
-        )
+    def follow(connection: Connection, **common: Any) -> Minted:
+        return administration.rotate_token(connection, token_id, acting, overlap=overlap, **common)
+
+    return await _mint(request, "token", asked, follow)
+
+
+async def _mint(request: Call, subject: str, asked: TokenRequest, make: Callable[..., Minted]) -> Answer:
+    """Have a token made for this workspace and tell its text; 404 names the `subject`."""
+    services, workspace, now = services_of(request), request.auth.workspace, services_of(request).now()
+    expires = text_field(asked.expires, "expires") or None
+    services.database.space.require()
+
+    def change(connection: Connection) -> NewToken:
+        secret = secrets.token_bytes(access.SECRET_BYTES)
+        minted = make(connection, workspace=workspace, expires=expires, now=now, secret_bytes=secret)
         return _told(connection, workspace, minted, now)
 
-    return answer(await changed(request, "token", follow), status=201)
+    return answer(await changed(request, subject, change), status=201)
 
 
 @delete(
