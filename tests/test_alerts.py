@@ -196,6 +196,41 @@ def test_a_message_is_given_up_after_its_last_attempt_and_stays_to_be_seen(
     assert (row["attempts"], row["said"]) == (2, "answered 500")
 
 
+def test_what_was_given_up_is_sent_again_on_request_under_the_same_id(
+    start_daemon, quartermaster, samples: Path
+):
+    with closing(Receiver(500)) as receiver:
+        add_rule(quartermaster, "--on", "regression", "--url", receiver.url)
+        daemon = start_daemon(**QUICK, QUARTERMASTER_ALERT_ATTEMPTS="1")
+        rule = daemon.get("/api/v1/alerts/rules")["rows"][0]["id"]
+        regress(daemon, samples)
+        daemon.wait_for(lambda: daemon.get("/api/v1/alerts/deliveries?state=dead")["count"] == 1, 30)
+        again = daemon.request("POST", f"/api/v1/alerts/rules/{rule}/retry", {})
+        assert (again.status, again.json) == (202, {"waiting": 1})
+        daemon.wait_for(lambda: daemon.get("/api/v1/alerts/deliveries?state=delivered")["count"] == 1, 30)
+        assert len({headers["webhook-id"] for headers, _, _ in receiver.requests}) == 1
+        assert len(receiver.requests) == 2
+        nothing = quartermaster("alert", "retry", rule)
+        assert "nothing of it was given up" in nothing.stderr
+        noted = daemon.get("/api/v1/journal?entry_type=audit.alert.retried")["entries"]
+        assert len(noted) == 2
+        daemon.stop()
+    assert quartermaster("alert", "retry", "al_none").returncode == 2
+
+
+def test_a_rule_is_named_by_its_id_or_by_a_name_that_only_it_has(quartermaster):
+    quartermaster("workspace", "list")
+    for _ in range(2):
+        add_rule(quartermaster, "--on", "regression", "--url", "http://127.0.0.1:9/")
+    one, other = (row["id"] for row in rows(quartermaster, "list"))
+    refused = quartermaster("alert", "remove", "worse")
+    assert (refused.returncode, "2 rules are named" in refused.stderr) == (2, True)
+    assert quartermaster("alert", "remove", one).returncode == 0
+    assert [row["id"] for row in rows(quartermaster, "list")] == [other]
+    assert quartermaster("alert", "remove", "worse").returncode == 0
+    assert rows(quartermaster, "list") == []
+
+
 def test_a_command_gets_the_message_on_its_input_and_a_shell_reads_none_of_its_arguments(
     start_daemon, quartermaster, samples: Path, tmp_path: Path
 ):

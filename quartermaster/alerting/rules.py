@@ -94,6 +94,13 @@ def remove(connection: Connection, rule: Rule, actor: Actor, *, now: int) -> Non
     _note(connection, rule, "alert.rule_removed", actor, now)
 
 
+def retry(connection: Connection, rule: Rule, actor: Actor, *, now: int) -> int:
+    """Send again what was given up, under the same ids, and note who asked for it; how many messages."""
+    revived = alerts.revive(connection, rule, now=now)
+    _note(connection, rule, "alert.retried", actor, now)
+    return revived
+
+
 def _note(connection: Connection, rule: Rule, action: str, actor: Actor, now: int) -> None:
     audit.note(
         connection,

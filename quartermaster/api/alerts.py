@@ -96,6 +96,12 @@ class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     message: dict[str, Any]
 
 
+class Revived(msgspec.Struct, frozen=True):
+    """How many messages that were given up wait again."""
+
+    waiting: int
+
+
 class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
     """One page of messages, newest first. `next_cursor` is there when there is more."""
 
@@ -194,6 +200,30 @@ async def remove_rule(request: Call, rule_id: FromPath[str]) -> None:
 
     try:
         await services.database.write(remove)
+    except NotFound:
+        raise not_found("rule") from None
+
+
+@post(
+    "/api/v1/alerts/rules/{rule_id:str}/retry",
+    opt={"role": Role.ADMIN},
+    status_code=202,
+    operation_class=operation(),
+    responses=described({202: Revived}, 400, 401, 403, 404, 413, 415, 503, 507),
+    tags=["alerts"],
+)
+async def retry_rule(request: Call, rule_id: FromPath[str]) -> Answer:
+    """Send again what was given up of a rule, under the same ids."""
+    services, workspace = services_of(request), request.auth.workspace
+    actor = Actor(USER, request.auth.principal.user_id)
+    services.database.space.require()
+
+    def revive(connection: Connection) -> int:
+        rule = alerts.find_rule(connection, workspace, rule_id)
+        return rules.retry(connection, rule, actor, now=services.now())
+
+    try:
+        return answer(Revived(waiting=await services.database.write(revive)), status=202)
     except NotFound:
         raise not_found("rule") from None
 

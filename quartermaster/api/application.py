@@ -69,6 +69,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     alerts.list_rules,
     alerts.add_rule,
     alerts.remove_rule,
+    alerts.retry_rule,
     alerts.list_deliveries,
     missions.list_missions,
     missions.show_mission,

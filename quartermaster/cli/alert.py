@@ -12,7 +12,7 @@ import click
 from quartermaster.cli import admin, output
 from quartermaster.cli.options import home_option, settings_for
 from quartermaster.core.journal import parse_instant
-from quartermaster.errors import QuartermasterError, Rejected, UsageError
+from quartermaster.errors import NotFound, QuartermasterError, Rejected, UsageError
 from quartermaster.home import Home, choose_workspace
 from quartermaster.store import alerts
 from quartermaster.store.access import Workspace
@@ -62,10 +62,14 @@ class _Place:
     def timeout_seconds(self) -> float:
         return settings_for(self._given).alert_timeout_seconds
 
-    def rule(self, rule_id: str) -> Rule:
-        return self.database.look_up(
-            lambda connection: alerts.find_rule(connection, self.workspace.key, rule_id)
-        )
+    def rule(self, named: str) -> Rule:
+        """The rule of this id, or the only one of this name."""
+        found = [one for one in self.rules() if named in (one.rule_id, one.name)]
+        if not found:
+            raise NotFound(f"no alert rule {named!r}; `quartermaster alert list` lists them")
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} rules are named {named!r}; name one by its id (alert list)")
+        return found[0]
 
     def rules(self) -> list[Rule]:
         return self.database.look_up(lambda connection: alerts.list_rules(connection, self.workspace.key))
@@ -216,6 +220,21 @@ def test(rule: str, home: Path | None, workspace: str | None) -> None:
     if not attempt.delivered:
         raise QuartermasterError(f"the message was not delivered: {attempt.said}")
     output.tell(f"delivered: {attempt.said}")
+
+
+@command.command("retry")
+@click.argument("rule")
+@_place
+def retry(rule: str, home: Path | None, workspace: str | None) -> None:
+    """Send again what was given up of RULE, under the same ids; the daemon does so at its next look."""
+    from quartermaster.alerting import rules
+
+    with _opened(home, workspace) as place:
+        found = place.rule(rule)
+        revived = place.database.write_blocking(
+            lambda connection: rules.retry(connection, found, admin.operator(), now=time.time_ns())
+        )
+    output.tell(f"messages that wait to be sent: {revived:,}" if revived else "nothing of it was given up")
 
 
 @command.command("deliveries")

@@ -96,6 +96,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "alert list": ("quartermaster alert list",),
     "alert remove": ("quartermaster alert remove worse",),
     "alert test": ("quartermaster alert test worse",),
+    "alert retry": ("quartermaster alert retry worse",),
     "alert deliveries": ("quartermaster alert deliveries --state dead",),
     "alert dry-run": ("quartermaster alert dry-run worse --since 2027-01-01T00:00:00Z",),
     "workspace": ("quartermaster workspace create team",),

@@ -184,6 +184,16 @@ def remove_rule(connection: Connection, rule: Rule, *, now: int) -> None:
     connection.execute("update alert_rule set removed_at = ?, secret = null where id = ?", (now, rule.key))
 
 
+def revive(connection: Connection, rule: Rule, *, now: int) -> int:
+    """Let the dead messages of a rule wait once more, with all their attempts; how many there were."""
+    revived = connection.execute(
+        "update alert_delivery set state = ?, attempts = 0, due_at = ?, ended_at = null"
+        " where rule = ? and state = ? returning id",
+        (WAITING, now, rule.key, DEAD),
+    )
+    return len(revived.fetchall())
+
+
 def told_series(connection: Connection, rule: int) -> dict[str, str]:
     """The last change that a rule knows of, by series."""
     return dict(connection.execute("select series, at from alert_series where rule = ?", (rule,)).fetchall())
