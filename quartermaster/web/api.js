@@ -93,6 +93,10 @@ export const api = {
   delete: (path, signal) => call("DELETE", path, { signal }),
 };
 
+/** How two missions differ, and the first lines of it. The server keeps the pairs it was asked for lately. */
+export const difference = (baseline, candidate, signal) =>
+  api.get(`/api/v1/missions/${part(baseline)}/diff/${part(candidate)}`, { limit: 1000 }, signal);
+
 /** Exchange a token for a session cookie. */
 export const signIn = (token) => call("POST", "/api/v1/session", { body: {}, headers: { Authorization: `Bearer ${token}` } });
 

@@ -46,12 +46,12 @@ export function color(token) {
   return resolved;
 }
 
-/** Call `run` once `milliseconds` have passed without another call. */
-export function settled(run, milliseconds) {
+/** Call `run` once `milliseconds` have passed without another call; not any more once `signal` has fired. */
+export function settled(run, milliseconds, signal) {
   let timer;
   return (...given) => {
     clearTimeout(timer);
-    timer = setTimeout(() => run(...given), milliseconds);
+    timer = setTimeout(() => signal?.aborted || run(...given), milliseconds);
   };
 }
 

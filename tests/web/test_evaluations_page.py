@@ -9,9 +9,10 @@ import pytest
 import trend_world
 from running import Daemon
 from web.browser import expect, needed, token_of
-from web.evaluations import STEPS, furnish_evaluations, hire_bakers, queue
+from web.evaluations import STEPS, bakers, furnish_evaluations, hire_bakers, queue
 
 Open = Callable[..., Any]
+NDJSON = {"Content-Type": "application/x-ndjson"}
 LINES = "qm-difference qm-list .row"
 VIEWS = {
     "compare": "#/compare?baseline=baker-1&candidate=baker-2",
@@ -119,6 +120,7 @@ def test_two_sets_are_compared_and_the_report_tells_metric_by_metric(open_page: 
     tasks = page.get_by_role("region", name="Task by task").locator("tbody tr")
     expect(tasks.first).to_contain_text("60 pp worse")
     expect(tasks).to_have_count(trend_world.TASKS)
+    expect(page.locator("article.metric", has_text="Wall time")).to_contain_text("4.0 s → 4.0 s")
 
 
 def test_a_trend_shows_its_change_and_leads_to_the_first_bad_mission(open_page: Open) -> None:
@@ -153,6 +155,26 @@ def test_a_file_tells_which_lines_were_not_understood_and_why(open_page: Open) -
     lines = page.get_by_role("region", name="Not understood").locator("tbody tr")
     expect(lines).to_have_count(2)
     expect(lines.first).to_contain_text("ts is not an RFC 3339 time")
+
+
+def test_the_ledger_keeps_its_focus_and_its_lines_while_it_is_read_again(open_page: Open) -> None:
+    page = open_page("#/sources", viewport={"width": 375, "height": 860})
+    link = page.get_by_role("link", name="torn.ndjson")
+    link.focus()
+    with page.expect_response("**/api/v1/sources?*"):
+        expect(link).to_be_focused()
+    page.wait_for_timeout(200)
+    expect(link).to_be_focused()
+    wraps = "(cell) => getComputedStyle(cell).whiteSpace !== 'nowrap'"
+    assert not page.locator("tbody tr td:last-child").first.evaluate(wraps)
+
+
+def test_long_ids_below_a_course_break_on_a_narrow_screen(daemon: Daemon, open_page: Open) -> None:
+    lines = bakers("long" * 30).replace('"agent": "baker"', '"agent": "long baker"').encode()
+    assert daemon.request("POST", "/api/v1/journal", lines, NDJSON).status == 200
+    page = open_page("#/trends?by=mission&metric=total_tokens", viewport={"width": 375, "height": 860})
+    expect(page.locator(".ends", has_text="longlong").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_whoever_may_only_look_sees_no_button_that_would_be_refused(

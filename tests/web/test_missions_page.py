@@ -99,6 +99,80 @@ def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(
     page.complaints[:] = [one for one in page.complaints if "401" not in one]
 
 
+def test_the_way_back_from_a_mission_leads_to_its_row(open_page: Open) -> None:
+    page = open_page("#/missions?q=hostile")
+    expect(page.locator(ROWS + ".current")).to_have_count(1)
+    for _ in range(30):
+        page.keyboard.press("j")
+    title = page.locator(ROWS + ".current a").inner_text()
+    page.keyboard.press("o")
+    expect(page.locator("qm-list[aria-label=Steps] .row").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(ROWS + ".current a")).to_have_text(title)
+    link = page.locator(ROWS + ".current + .row a")
+    title = link.inner_text()
+    link.click()
+    expect(page.locator("qm-list[aria-label=Steps] .row").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(ROWS + ".current a")).to_have_text(title)
+
+
+def test_what_was_typed_last_stays_out_of_the_address_of_the_next_view(open_page: Open) -> None:
+    page = open_page("#/missions")
+    expect(page.locator(ROWS).first).to_be_visible()
+    page.keyboard.press("/")
+    page.evaluate("""() => {
+      document.activeElement.value = "half a wo";
+      document.activeElement.dispatchEvent(new Event("input", { bubbles: true }));
+      location.hash = "#/runs";
+    }""")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert page.url.endswith("#/runs")
+
+
+def test_two_selected_missions_are_laid_side_by_side_in_advance(open_page: Open) -> None:
+    page = open_page("#/missions?q=hostile-1")
+    expect(page.locator(ROWS + ".current")).to_have_count(1)
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    with page.expect_response("**/diff/**") as in_advance:
+        page.keyboard.press("x")
+    assert in_advance.value.status == 200
+    with page.expect_request("**/diff/**") as compared:
+        page.keyboard.press("c")
+    assert compared.value.url == in_advance.value.url
+    page.route("**/diff/**", lambda asked: asked.abort())
+    page.go_back()
+    expect(page.locator(ROWS + ".current")).to_have_count(1)
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    with page.expect_event("requestfailed"):
+        page.keyboard.press("x")
+    expect(page.locator("#notices")).to_be_empty()
+    page.complaints[:] = [one for one in page.complaints if "ERR_FAILED" not in one]
+
+
+def test_a_tab_beside_the_steps_keeps_the_focus_when_it_is_chosen(open_page: Open) -> None:
+    page = open_page("#/mission/hostile-0")
+    page.get_by_role("tab", name="Metrics").click()
+    expect(page.get_by_role("tab", name="Metrics")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Origin")).to_be_focused()
+
+
+def test_one_entry_is_one_and_a_cost_that_nobody_told_is_not_at_least_nothing(
+    daemon: Daemon, open_page: Open
+) -> None:
+    entry = {"mission_id": "one-call", "ts": "2026-05-01T00:00:00Z", "entry_type": "llm.call"}
+    assert daemon.request("POST", "/api/v1/journal", entry).status == 200
+    page = open_page("#/mission/one-call")
+    expect(page.get_by_text("1 entry over time")).to_be_visible()
+    rests = page.locator(".figures div", has_text="Cost").locator(".rests")
+    expect(rests).to_contain_text("0 of 1 known")
+    expect(rests).not_to_contain_text("at least")
+
+
 def test_a_new_mission_comes_in_by_itself(daemon: Daemon, open_page: Open) -> None:
     page = open_page("#/missions?q=just-arrived")
     expect(page.get_by_text("No mission passes these filters")).to_be_visible()

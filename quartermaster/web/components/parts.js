@@ -1,7 +1,7 @@
 // Small parts that several views show: outcomes, kinds of steps, strips, findings, costs.
 
 import { el, svg } from "../dom.js";
-import { UNKNOWN, count, dollars, words } from "../format.js";
+import { UNKNOWN, count, dollars, plural, words } from "../format.js";
 
 const OUTCOMES = {
   succeeded: ["✓", "good"],
@@ -61,7 +61,7 @@ const HEIGHTS = { m: 8, t: 12, g: 16, p: 14, s: 5 };
 export function strip(told) {
   const width = Math.max(1, told.kinds.length) * 3;
   const failed = told.failed.reduce((sum, one) => sum + one, 0);
-  const text = `${count(told.steps)} steps, ${count(failed)} failed`;
+  const text = `${plural(told.steps, "step")}, ${count(failed)} failed`;
   const cells = [...told.kinds].map((letter, index) => {
     const height = HEIGHTS[letter] ?? 5;
     return svg("rect", { class: `k-${letter}`, x: index * 3, y: 16 - height, width: 2.4, height });

@@ -1,7 +1,7 @@
 // The report of a run of any kind: what came out first, then why, then every number.
 
 import { el, visible } from "../dom.js";
-import { count, dollars, metricValue, percent, plural, words } from "../format.js";
+import { count, dollars, duration, metricValue, percent, plural, words } from "../format.js";
 import { address } from "../router.js";
 import { interval } from "./charts.js";
 
@@ -103,6 +103,7 @@ const value = (metric, side) => {
   const one = metric[side];
   if (one === null) return "unknown";
   if (metric.effect === "risk difference" || metric.effect === "rate difference") return percent(one);
+  if (metric.metric === "wall_time") return duration(1000 * one);
   return /cost/.test(metric.metric) ? dollars(one) : Number.isInteger(one) ? count(one) : one.toPrecision(3);
 };
 

@@ -1,7 +1,7 @@
 // <qm-timeline>: all rows of a mission over time or over steps, with lanes, failures, findings and one curve.
 
 import { color, el } from "../dom.js";
-import { compact, count, dollars, duration } from "../format.js";
+import { compact, count, dollars, duration, plural } from "../format.js";
 import { KINDS } from "./parts.js";
 
 const LANE = 14;
@@ -93,7 +93,7 @@ export class Timeline extends HTMLElement {
     const steps = this.#steps;
     if (!steps) return "";
     const axis = this.byTime ? "over time" : "step by step";
-    return `${count(steps.length)} entries ${axis}${steps.clock === "order" ? "; this recording has no times, only an order" : ""}. Click to jump, scroll to zoom, double click for all.`;
+    return `${plural(steps.length, "entry", "entries")} ${axis}${steps.clock === "order" ? "; this recording has no times, only an order" : ""}. Click to jump, scroll to zoom, double click for all.`;
   }
 
   /** Which lane each row is in: agents apart, and calls at the same time beside each other. */

@@ -22,7 +22,7 @@ export function keyFigures(mission) {
 function covered({ coverage, source, reason, partial, unit }) {
   const parts = [];
   if (coverage && coverage.known < coverage.of) parts.push(`${count(coverage.known)} of ${count(coverage.of)} known`);
-  if (partial !== undefined && partial !== null) parts.push(`at least ${metricValue({ value: partial, unit })}`);
+  if (partial !== undefined && partial !== null && coverage?.known !== 0) parts.push(`at least ${metricValue({ value: partial, unit })}`);
   if (source && source !== "recorded") parts.push(source === "catalogue" ? "from list prices" : "partly from list prices");
   if (reason) parts.push(reason);
   return parts.join("; ");

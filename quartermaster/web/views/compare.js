@@ -1,6 +1,6 @@
 // Two missions or two sets: what is worse, then where, step by step or task by task.
 
-import { api, part } from "../api.js";
+import { api, difference } from "../api.js";
 import { amount, waterfall } from "../components/charts.js";
 import "../components/difference.js";
 import { failure, notice } from "../components/notices.js";
@@ -11,8 +11,6 @@ import { el, say, visible } from "../dom.js";
 import { ago, percent, words } from "../format.js";
 import { ofThisView } from "../keys.js";
 import { address, go } from "../router.js";
-
-const FIRST_LINES = 1000;
 
 export async function show(root, { query, signal }) {
   const [baseline, ...more] = query.getAll("baseline");
@@ -32,7 +30,7 @@ async function showPair(root, baseline, candidate, signal) {
     verdict, rest);
   const judged = judgement(verdict, baseline, candidate, signal);
   try {
-    const found = await api.get(`/api/v1/missions/${part(baseline)}/diff/${part(candidate)}`, { limit: FIRST_LINES }, signal);
+    const found = await difference(baseline, candidate, signal);
     showDifference(rest, found, signal);
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -58,7 +58,7 @@ class Mission {
   #tools() {
     const button = (text, run, title) => el("button", { type: "button", title, onclick: run }, text);
     this.search = el("input", { type: "search", class: "grow", placeholder: "Search in this mission, or #12 for step 12  ( / )", "aria-label": "Search in this mission", autocomplete: "off", value: this.query.get("find") });
-    this.search.addEventListener("input", settled(() => this.find(), 250));
+    this.search.addEventListener("input", settled(() => this.find(), 250, this.signal));
     this.search.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
       event.preventDefault();
@@ -194,6 +194,7 @@ class Mission {
 
   #drawTabs() {
     const many = this.mission ? (this.mission.failures?.length ?? 0) + (this.mission.failure_modes?.length ?? 0) : null;
+    const held = this.tabs.contains(document.activeElement);
     const tabs = { step: "Step", findings: many === null ? "Findings" : `Findings (${many})`, metrics: "Metrics", origin: "Origin" };
     this.tabs.replaceChildren(...Object.entries(tabs).map(([name, text]) =>
       el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === this.tab), "aria-controls": "panel", tabindex: name === this.tab ? "0" : "-1", onclick: () => this.show(name) }, text)));
@@ -202,8 +203,8 @@ class Mission {
       const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!by) return;
       this.show(names[(names.indexOf(this.tab) + by + names.length) % names.length]);
-      document.getElementById(`tab-${this.tab}`).focus();
     };
+    if (held) document.getElementById(`tab-${this.tab}`).focus();
     this.panel.setAttribute("role", "tabpanel");
     this.panel.setAttribute("aria-labelledby", `tab-${this.tab}`);
   }

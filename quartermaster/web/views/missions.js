@@ -1,6 +1,6 @@
 // Which missions came in: search, filters in the address, live arrival, choice of some to compare.
 
-import { api, poll } from "../api.js";
+import { api, difference, poll } from "../api.js";
 import { OUTCOME_NAMES, cost, findings, outcome, strip } from "../components/parts.js";
 import "../components/list.js";
 import { copyButton, el, say, settled, visible } from "../dom.js";
@@ -52,7 +52,7 @@ class Missions {
   }
 
   #makeForm() {
-    const changed = settled(() => this.#filter(), 150);
+    const changed = settled(() => this.#filter(), 150, this.signal);
     const field = (name, text, properties = {}) =>
       el("input", { name, "aria-label": text, placeholder: text, value: this.filters[name] || null, type: "search", autocomplete: "off", ...properties });
     const choice = (name, text, options) =>
@@ -79,7 +79,7 @@ class Missions {
   async #filter() {
     const given = Object.fromEntries(new FormData(this.form));
     this.filters = Object.fromEntries(NAMES.map((name) => [name, (given[name] ?? "").trim()]));
-    amend(this.filters);
+    amend({ ...this.filters, at: null });
     await this.load();
   }
 
@@ -208,11 +208,14 @@ class Missions {
   #click(event) {
     const row = event.target.closest(".row");
     if (row && event.target.closest(".box")) this.select(Number(row.dataset.index));
+    if (row && event.target.closest("a")) amend({ at: this.rows[row.dataset.index].mission_id });
   }
 
   open(index) {
     const mission = this.rows[index];
-    if (mission) go(address("mission", [mission.mission_id]));
+    if (!mission) return;
+    amend({ at: mission.mission_id }); // where the way back leads
+    go(address("mission", [mission.mission_id]));
   }
 
   select(index) {
@@ -221,6 +224,7 @@ class Missions {
     if (!this.chosen.delete(id)) this.chosen.add(id);
     this.list.refresh();
     this.#chosenChanged();
+    if (this.chosen.size === 2) difference(...this.chosen, this.signal).catch(() => {}); // in advance: whoever compares them is told why not
     say(`${plural(this.chosen.size, "mission")} selected`);
   }
 
@@ -297,5 +301,6 @@ export async function show(root, place) {
   });
   await view.start();
   const at = whereabouts().query.get("at");
-  if (at) list.current = view.rows.findIndex((row) => row.mission_id === at);
+  const row = at ? view.rows.findIndex((one) => one.mission_id === at) : -1;
+  if (row >= 0) list.current = row;
 }

@@ -43,7 +43,7 @@ async function showRuns(root, { query, signal }) {
     if (held) list.querySelector(`[data-run="${CSS.escape(held)}"]`)?.querySelector(onCancel ? "button" : "a")?.focus();
   };
   const soon = settled(() => load().catch(() => {}), 60);
-  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 150));
+  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 150, signal));
   form.addEventListener("submit", (event) => event.preventDefault());
   root.append(el("div", { class: "bar heading" }, el("h1", {}, "Runs"), total), ...(mayEvaluate() ? [queueing(query, signal, soon)] : []), form, list, more);
   await load();

@@ -29,12 +29,14 @@ export async function show(root, place) {
     cursor = page.next_cursor ?? null;
     more.hidden = !cursor;
     total.textContent = `${plural(rows.length, "file")}${cursor ? " and more" : ""}`;
+    const held = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     list.replaceChildren(table("Files", ["File", "Format", "State", ["Missions"], ["Accepted"], ["Double"], ["Conflicting"], ["Rejected"], "Changed"], rows.map(row), "No file has come in. Put recordings into the inbox, or run quartermaster ingest PATH."));
+    if (held) list.querySelector(`a[href="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   };
   const field = (name, text, kind) => el("input", { name, type: "search", class: kind, "aria-label": text, placeholder: text, value: filters[name] || null });
   const form = el("form", { class: "bar filters", role: "search" }, field("q", "Name of the file", "grow"), field("format", "Format"),
     el("select", { name: "state", "aria-label": "State" }, el("option", { value: "" }, "any state"), Object.keys(STATES).map((one) => el("option", { value: one, selected: one === filters.state }, words(one)))));
-  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 150));
+  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 150, signal));
   form.addEventListener("submit", (event) => event.preventDefault());
   root.append(el("div", { class: "bar heading" }, el("h1", {}, "Sources"), total), form, list, more);
   await load();
@@ -47,7 +49,7 @@ function row(one) {
     cell(one.format ? visible(one.format) : el("span", { class: "unknown" }, UNKNOWN)),
     cell(state(one), one.reason && el("div", { class: "muted" }, visible(one.reason))),
     number(count(one.missions)), COUNTS.map((name) => number(el("span", { class: name === "rejected" && one[name] ? "bad" : one[name] ? null : "muted" }, count(one[name])))),
-    el("td", { class: "muted", title: time(one.changed_at) }, ago(one.changed_at)));
+    el("td", { class: "muted when", title: time(one.changed_at) }, ago(one.changed_at)));
 }
 
 const state = (one) => el("span", { class: `badge ${one.rejected && one.state === "complete" ? "warn" : STATES[one.state] ?? ""}` }, words(one.state));

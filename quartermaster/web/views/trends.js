@@ -30,7 +30,7 @@ export async function show(root, { query, signal }) {
     const found = await api.get("/api/v1/eval/trends", { ...given, since: from }, signal);
     if (mine === asked) place.replaceChildren(...sections(found, filters));
   };
-  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 200));
+  form.addEventListener("input", settled(() => { Object.assign(filters, Object.fromEntries(new FormData(form))); amend(filters); load(); }, 200, signal));
   form.addEventListener("submit", (event) => event.preventDefault());
   root.append(el("h1", {}, "Trends"), form, place);
   await load();
@@ -89,7 +89,7 @@ function chart(series, found, notes) {
   const changes = found.events.filter((event) => event.agent === series.agent).flatMap((event) => event.shifts).filter((shift) => shift.metric === series.metric);
   const show = (value) => shown(value, series.metric);
   const now = series.level === null ? "unknown" : show(series.level);
-  const text = `${nameOf(series.metric)}, ${series.points.length} points, now ${now}${changes.map((one) => `; ${moved(one)} at ${one.at}`).join("")}`;
+  const text = `${nameOf(series.metric)}, ${plural(series.points.length, "point")}, now ${now}${changes.map((one) => `; ${moved(one)} at ${one.at}`).join("")}`;
   const { chart: drawn, high } = course(series.points, { label: text, rate: series.unit === "ratio", changes, notes });
   const rows = () => series.points.map((point) => el("tr", {}, rowHead(visible(point.at)), number(point.value === null ? el("span", { class: "unknown" }, "unknown") : show(point.value)), number(point.low === null ? "" : `${show(point.low)} to ${show(point.high)}`), number(count(point.missions)), cell(point.used ? "" : `not used: ${count(point.known)} of ${count(point.of)} known`)));
   const numbers = el("details", {}, el("summary", {}, "Numbers"));
