@@ -211,6 +211,18 @@ def test_a_lost_connection_says_so_and_comes_back_without_a_reload(open_page: Op
     page.complaints[:] = [one for one in page.complaints if "ERR_INTERNET_DISCONNECTED" not in one]
 
 
+def test_a_step_that_was_asked_for_in_vain_shows_once_the_connection_is_back(open_page: Open) -> None:
+    page = open_page("#/mission/hostile-all?step=3")
+    expect(page.locator(".panel summary")).to_be_visible()
+    page.context.set_offline(True)
+    page.keyboard.press("j")
+    expect(page.locator(".panel .failure")).to_contain_text("does not answer")
+    page.context.set_offline(False)
+    expect(page.locator(".panel summary")).to_be_visible()
+    expect(page.locator(".panel .failure")).to_have_count(0)
+    page.complaints[:] = [one for one in page.complaints if "ERR_INTERNET_DISCONNECTED" not in one]
+
+
 def test_a_step_is_found_by_its_number_its_text_its_failure_and_its_address(open_page: Open) -> None:
     page = open_page("#/mission/hostile-all?step=7")
     heading = page.locator(".panel h2").first

@@ -1,6 +1,6 @@
 // One entry on demand: what it was asked, what came back, and the whole of it as it was recorded.
 
-import { Problem, api, part } from "../api.js";
+import { Problem, Unreachable, api, connection, part } from "../api.js";
 import { kindSign } from "../components/parts.js";
 import { failure, waiting } from "../components/notices.js";
 import { copyButton, el, visible } from "../dom.js";
@@ -44,7 +44,9 @@ export async function showEntry(panel, steps, row, signal) {
     body.replaceChildren(...boxes(entries), ...entries.map((entry, index) => raw(entry, index === 0 ? "Entry as it was recorded" : "Its end as it was recorded")));
   } catch (error) {
     if (error.name === "AbortError" || panel.row !== row) return;
-    body.replaceChildren(failure(error, error instanceof Problem ? null : () => showEntry(panel, steps, row, signal)));
+    const again = () => { if (panel.row === row) showEntry(panel, steps, row, signal); };
+    if (error instanceof Unreachable) connection.addEventListener("back", again, { once: true, signal });
+    body.replaceChildren(failure(error, error instanceof Problem ? null : again));
   }
 }
 
