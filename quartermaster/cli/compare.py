@@ -37,6 +37,8 @@ REGRESSED: Final = 1
 NO_VERDICT: Final = 3
 FAILED: Final = 10
 
+_LISTED: Final = "`quartermaster missions` lists what there is"
+
 
 @click.command("compare")
 @click.argument("baseline", shell_complete=completing.sides)
@@ -183,6 +185,9 @@ def _row(report: Any) -> Row:
 
 def _compare_known(target: Target, baseline: str, candidate: str) -> Row:
     sides = {"baseline": baseline, "candidate": candidate}
+    for text in sides.values():
+        if "/" in text and not any(mark in text for mark in "=,:") and not target.mission_ids(text, 1):
+            raise NotFound(f"there is no file, folder or mission {text!r}")
     alone = not any(mark in candidate for mark in "=,:")
     if baseline.startswith(BASELINE) and alone:
         one = find_mission_id(target, candidate)
@@ -197,6 +202,10 @@ def _compare_known(target: Target, baseline: str, candidate: str) -> Row:
     if row["status"] == "failed":
         raise UsageError(f"the comparison failed: {row.get('result') or row.get('reason')}")
     report: Row = row["report"]
+    if report["kind"] == "comparison":
+        for side, described in sides.items():
+            if not report["comparison"]["population"][side]["missions"]:
+                raise NotFound(f"{side}: no mission is selected by {described!r}; {_LISTED}")
     return report
 
 

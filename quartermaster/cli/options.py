@@ -140,7 +140,8 @@ _FILTER_OPTIONS: Final = (
     click.option("--variant", help="By which agent and model."),
     click.option(
         "--outcome",
-        shell_complete=completing.words(*completing.OUTCOMES),
+        metavar="TEXT",
+        type=click.Choice(completing.OUTCOMES),
         help="succeeded, failed, aborted, timed_out or limit_reached.",
     ),
     click.option(

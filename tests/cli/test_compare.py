@@ -121,6 +121,21 @@ def test_what_cannot_be_compared_is_said_in_one_line(quartermaster, tmp_path: Pa
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        (("variant=v1", "variant=v11"), "candidate: no mission is selected by 'variant=v11'"),
+        (("suite=night", "variant=v1"), "baseline: no mission is selected by 'suite=night'"),
+        (("gone/before", "gone/after"), "there is no file, folder or mission 'gone/before'"),
+    ],
+)
+def test_a_side_that_names_nothing_is_an_error_and_no_verdict(quartermaster, tmp_path: Path, sides, words):
+    quartermaster("ingest", str(write(tmp_path / "one.ndjson", *suite("v1"))))
+    done = quartermaster("compare", *sides)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
 @pytest.mark.parametrize("text", ["since=yesterday", "variant=v1,nothing"])
 def test_a_description_that_is_none_is_refused(quartermaster, tmp_path: Path, text):
     quartermaster("ingest", str(write(tmp_path / "one.ndjson", *suite("v1"))))

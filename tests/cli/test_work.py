@@ -115,6 +115,7 @@ def test_bad_filters_are_usage_errors(command: Command, samples: Path):
     command("ingest", samples / "native")
     assert command("journal", "--since", "yesterday").returncode == 2
     assert command("missions", "--until", "1").returncode == 2
+    assert command("missions", "--outcome", "succeded").returncode == 2
     assert command("journal", "--q", "x" * 201).returncode == 2
 
 
