@@ -136,6 +136,10 @@ def _packed(edges: Counter[int]) -> bytes:
     return array("Q", [edge for edge, _ in ordered] + [count for _, count in ordered]).tobytes()
 
 
+CALLLESS: Final = _packed(_edges((), {}))
+"""The edges of a mission without calls. All of these are equal, and so say nothing of who is like whom."""
+
+
 def distances(shape: bytes, others: Sequence[bytes]) -> list[float]:
     """Jensen-Shannon distances (base 2) of packed edges to those of others, exact, all at once."""
     import numpy  # noqa: PLC0415 - only who looks for similar missions loads it

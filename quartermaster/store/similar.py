@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from quartermaster.core.assessment import LEVELS, Layers, Level
-from quartermaster.core.shape import Shape, distances, shape_of
+from quartermaster.core.shape import CALLLESS, Shape, distances, shape_of
 from quartermaster.store.database import Connection
 from quartermaster.store.missions import Mission
 from quartermaster.store.names import Texts
@@ -120,7 +120,8 @@ def find_similar(
     others = _others(connection, workspace, mission.key, own, level)
     spread = distances(own[_EDGES], [other[_EDGES] for other in others])
     alike = [_alike(own, other, distance) for other, distance in zip(others, spread, strict=True)]
-    wanted = [one for one in alike if one.level is not None or one.distance <= near]
+    has_profile = own[_EDGES] != CALLLESS
+    wanted = [one for one in alike if one.level is not None or (has_profile and one.distance <= near)]
     wanted.sort(key=lambda one: (-_depth(one.level), one.distance, one.mission_id))
     return Similar(
         mission_id=mission.mission_id,

@@ -112,3 +112,23 @@ def test_a_shape_is_drawn_again_when_its_mission_changed_and_only_then(database:
     fresh = found(database, "m-1", near=0)
     assert fresh is not None
     assert (fresh.not_yet, fresh.rows) == (0, ())
+
+
+def test_missions_without_calls_are_not_alike_for_that(database: Database):
+    for mission, words in ("m-1", 1), ("m-2", 1), ("m-3", 3):
+        raws = [
+            json.dumps(
+                {"mission_id": mission, "ts": f"2026-01-01T00:{i:02d}:00Z", "entry_type": "llm.call"}
+                | {"id": f"j_{hash_of(mission, i):016x}", "payload": {"model": "m"}}
+            ).encode()
+            for i in range(words)
+        ]
+        database.write_blocking(
+            lambda c, raws=raws: journal.append(
+                c, 1, raws, revisable=True, format_name="native", now=time.time_ns()
+            )
+        )
+    refresh(database)
+    result = found(database, "m-1")
+    assert result is not None
+    assert [(one.mission_id, one.level) for one in result.rows] == [("m-2", "outcomes")]
