@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS: Final = ("table", "json", "ndjson", "markdown")
+_ID_WIDTH: Final = 20
+_GAP: Final = 3
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -156,9 +158,29 @@ def _print_for_terminal(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(no_color="NO_COLOR" in os.environ or None)
+    if cells and _least_width(headings, cells) > console.width:
+        write(_records(headings, cells))
+        return
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading, is_right in zip(headings, right, strict=True):
         drawn.add_column(heading, justify="right" if is_right else "left", overflow="fold")
     for line in cells:
         drawn.add_row(*(Text(cell) for cell in line))
-    Console(no_color="NO_COLOR" in os.environ or None).print(drawn)
+    console.print(drawn)
+
+
+def _least_width(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Columns that a drawn table takes when only words longer than an id are folded."""
+    widest = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    return sum(min(width, _ID_WIDTH) + _GAP for width in widest) - _GAP
+
+
+def _records(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A block of lines a row, for a terminal that is too narrow for a table; empty cells are left out."""
+    width = max(map(len, headings))
+    blocks = (
+        "\n".join(f"{name.ljust(width)}  {cell}" for name, cell in zip(headings, line, strict=True) if cell)
+        for line in cells
+    )
+    return "\n\n".join(blocks)

@@ -91,6 +91,16 @@ def test_a_terminal_gets_a_drawn_table_and_no_colour_when_it_wants_none(
     assert "\x1b[3" not in printed_on_a_terminal("missions", home=home, NO_COLOR="1")
 
 
+def test_a_terminal_that_is_too_narrow_for_a_table_gets_a_block_of_lines_a_row(
+    quartermaster, samples: Path, home: Path
+):
+    quartermaster("ingest", samples / "native")
+    shown = printed_on_a_terminal("missions", home=home, COLUMNS="80").replace("\r", "").splitlines()
+    assert "MISSION   demo-login-fix-baseline" in shown
+    assert "MISSION   demo-login-fix-candidate" in shown
+    assert "" in shown
+
+
 def test_data_goes_to_stdout_and_talk_to_stderr(quartermaster, tmp_path: Path, samples: Path):
     done = quartermaster("ingest", samples / "native", "--format", "json")
     assert json.loads(done.stdout)
