@@ -27,6 +27,8 @@ def command(target: Target, paths: tuple[Path, ...], form: str) -> int:
     with progress() as tell:
         ledgers = target.ingest([path.absolute() for path in paths], tell)
     print_ledger(form, ledgers)
+    if not ledgers:
+        output.tell(f"no files in {', '.join(map(str, paths))}")
     return 0 if any(understood(ledger) for ledger in ledgers) else 2
 
 

@@ -142,6 +142,9 @@ def test_nothing_understood_is_no_success(command: Command, tmp_path: Path):
     (row,) = json.loads(done.stdout)
     assert row["format"] is None
     assert "format" in done.stderr
+    (tmp_path / "empty").mkdir()
+    empty = command("ingest", tmp_path / "empty")
+    assert (empty.returncode, empty.stderr) == (2, f"no files in {tmp_path / 'empty'}\n")
     missing = command("ingest", tmp_path / "missing")
     assert missing.returncode == 2
     assert str(tmp_path / "missing") in missing.stderr
