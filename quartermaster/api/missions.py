@@ -133,13 +133,19 @@ async def list_missions(request: Call) -> Answer:
     tags=["missions"],
 )
 async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
-    """One mission judged alone: metrics, failures with their steps, claims, root cause, and its sources."""
-    services, workspace = services_of(request), request.auth.workspace
-    prices = services.prices
+    """One mission judged alone: metrics, failures with their steps, claims, root cause, and its sources.
 
-    def read(connection: Connection, mission: Mission) -> tuple[dict[str, Any], Examined | None]:
+    Of a mission of 2,000 entries and more the answer may be some seconds old, ten at most.
+    """
+    services, workspace = services_of(request), request.auth.workspace
+    prices, recent = services.prices, services.recent_details
+
+    def read(connection: Connection, mission: Mission) -> tuple[bytes, Examined | None]:
         from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
 
+        known = recent.find(mission)
+        if known is not None:
+            return known, None
         assessment = evaluate.assess_mission(
             connection, workspace, mission.mission_id, seed=0, check=evaluate.nothing_to_check, prices=prices
         )
@@ -151,13 +157,15 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
             outcomes=missions.outcomes_of(connection, mission.key),
             sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
         )
-        return detail, seen.fresh
+        told = msgspec.json.encode(detail)
+        recent.keep(mission, told)
+        return told, seen.fresh
 
-    detail, fresh = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
+    told, fresh = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
     if fresh is not None:
         with suppress(StorageError):  # a disk that is full is no reason not to show what was found
             await services.database.write(lambda connection: examinations.keep(connection, [fresh]))
-    return answer(detail)
+    return Answer(200, told)
 
 
 @get(

@@ -7,6 +7,7 @@ import anyio
 import msgspec
 
 from quartermaster.api.proxies import Proxies
+from quartermaster.api.recent_details import RecentDetails
 from quartermaster.api.recent_pairs import RecentPairs
 from quartermaster.checkup import Finding
 from quartermaster.core.pricing import OwnPrices
@@ -50,3 +51,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     checkup: Callable[[], list[Finding]] = list
     retention: Policy = Policy()
     recent_pairs: RecentPairs = msgspec.field(default_factory=RecentPairs)
+    recent_details: RecentDetails = msgspec.field(default_factory=RecentDetails)
