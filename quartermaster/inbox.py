@@ -7,7 +7,7 @@ of the file system only make it sooner, because watchers lose them without a wor
 import os
 import stat
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -99,7 +99,7 @@ class Ingester:
         self._wake = anyio.Event()
         self._watching = False
         self._paused = False
-        self._last_scan_seconds = 0.0
+        self._took: deque[float] = deque([0.0], maxlen=2)
         self._scanned = anyio.Event()
 
     def _forget_files(self) -> None:
@@ -115,10 +115,15 @@ class Ingester:
         return {
             "due": len(self._due),
             "watching": self._watching,
-            "scan_seconds": round(self._last_scan_seconds, 3),
+            "scan_seconds": round(self._took[-1], 3),
             "inboxes": len(self._places),
             "files": len(self._seen),
         }
+
+    def scan_pause(self) -> float:
+        """Seconds until the next scan. One scan that was held up must not leave files unseen for a minute: it
+        takes two slow ones after each other to make scans rarer."""
+        return max(self._scan_seconds, min(self._took) / _SCAN_SHARE)
 
     def scan_now(self) -> None:
         """Compare every inbox with the database as soon as may be."""
@@ -146,8 +151,7 @@ class Ingester:
                             await anyio.to_thread.run_sync(self._scan, limiter=limiter)
                         self._scanned.set()
                         self._scanned = anyio.Event()
-                        pause = max(self._scan_seconds, self._last_scan_seconds / _SCAN_SHARE)
-                        next_scan = anyio.current_time() + pause
+                        next_scan = anyio.current_time() + self.scan_pause()
                         task_status.started()
                         task_status = anyio.TASK_STATUS_IGNORED
                     hinted, self._hinted = self._hinted, set()
@@ -273,7 +277,7 @@ class Ingester:
                 self.pulse.again()
         for key in self._seen.keys() - here:
             del self._seen[key]
-        self._last_scan_seconds = time.monotonic() - began
+        self._took.append(time.monotonic() - began)
 
     def _current_places(self) -> tuple["_Place", ...]:
         """The folders to look into now; the inbox of a workspace that is new is made."""
