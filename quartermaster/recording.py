@@ -218,7 +218,7 @@ class Recording:
         if size == 0:
             raise Refused("waiting", "the file is empty")
         head = os.pread(descriptor, HEAD_BYTES, 0)
-        if head.startswith(_BYTE_ORDER_MARKS):
+        if _is_utf_16(head):
             raise Refused("unrecognised", "the text is UTF-16; save it as UTF-8")
         adapter = recognise(head, whole=len(head) == size)
         if adapter is None and len(head) < size and b"\n" not in head:
@@ -493,6 +493,12 @@ class Recording:
             whole_document=not adapter.line_based,
             more=source.state == "reading" and source.position < source.size,
         )
+
+
+def _is_utf_16(head: bytes) -> bool:
+    """A byte order mark, and text of which every other byte is zero: the mark alone may be a broken line."""
+    begin = head[2:66]
+    return head.startswith(_BYTE_ORDER_MARKS) and 4 * begin.count(0) > len(begin)
 
 
 def _name(root: Path, path: Path) -> str:

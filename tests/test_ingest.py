@@ -283,6 +283,12 @@ def test_utf_16_is_named_as_such(crew: Crew) -> None:
     assert (ledger.state, ledger.reason) == ("unrecognised", "the text is UTF-16; save it as UTF-8")
 
 
+def test_a_broken_line_that_looks_like_the_mark_of_utf_16_costs_that_line(crew: Crew) -> None:
+    ledger = crew.ingest(crew.write("a.ndjson", b"\xff\xfe", entry(1), entry(2)))
+    assert told(ledger) == (2, 0, 0, 1, 0)
+    assert crew.raws() == [entry(2), entry(1)]
+
+
 def test_two_objects_glued_on_one_line_are_two_entries(crew: Crew) -> None:
     lines = (entry(5), entry(1) + entry(2), entry(3) + b'{"id":7}' + entry(4))
     ledger = crew.ingest(crew.write("a.ndjson", *lines))

@@ -278,7 +278,8 @@ def _tuned_set(
         if metric not in gates:
             continue
         change = _injecting(metric, effect, _successes(tasks))
-        changed = _compared(tasks, policy, max(1, resamples // 2), seed + number, change)
+        drawn = _compared(tasks, policy, max(1, resamples // 2), seed + number, change)
+        changed = [row for row in drawn if metric in row]
         seen.append(
             Seen(
                 metric=metric,

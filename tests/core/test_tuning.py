@@ -128,6 +128,19 @@ def test_sets_of_an_unchanged_agent_are_mostly_left_alone_and_large_effects_are_
     assert steps.now.share > 0.8
 
 
+def test_a_metric_that_sets_do_not_say_is_neither_a_false_alarm_nor_unseen():
+    missions = [
+        msgspec.structs.replace(
+            one, trial=msgspec.structs.replace(one.trial, values={**one.trial.values, "total_cost_usd": None})
+        )
+        for one in history(tasks=30, runs=4, spread=0.2)
+    ]
+    (gate,) = tuned(missions, resamples=10).sets
+    told = [one.now.share for one in gate.seen if one.metric == "total_cost_usd"]
+    assert told == [None] * len(told) != []
+    assert metric(gate, "total_cost_usd").false_alarms.share is None
+
+
 def test_sets_need_six_tasks_that_were_repeated():
     assert tuned(history(tasks=5)).sets == ()
 

@@ -133,6 +133,22 @@ def test_a_trend_shows_its_change_and_leads_to_the_first_bad_mission(open_page: 
     page.wait_for_url("**/#/mission/night-35-task-*")
 
 
+def test_a_change_that_is_not_confirmed_is_not_told_as_one(open_page: Open) -> None:
+    page = open_page("#/missions")
+
+    def unconfirmed(asked: Any) -> None:
+        told = asked.fetch().json()
+        for event in told["events"]:
+            for shift in event["shifts"]:
+                shift["confirmed"] = False
+        asked.fulfill(json=told)
+
+    page.route("**/api/v1/eval/trends?*", unconfirmed)
+    page.evaluate("location.hash = '#/trends?metric=success_rate'")
+    expect(page.locator(".verdict")).to_contain_text("may have got worse")
+    expect(page.locator(".verdict.bad")).to_have_count(0)
+
+
 def test_missions_are_frozen_and_others_accepted_for_a_reason(open_page: Open) -> None:
     page = open_page(VIEWS["baselines"])
     page.get_by_label("Task").fill("bread")

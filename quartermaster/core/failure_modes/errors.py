@@ -239,10 +239,10 @@ def infrastructure(evidence: Evidence) -> Iterator[Sighting]:
     )
     for kind, positions in found.items():
         ended = positions[-1] > good
+        failures = "one failure" if len(positions) == 1 else f"{len(positions)} failures"
         yield Sighting(
             positions=positions,
-            reason=f"{len(positions)} failures of class {kind}"
-            + (", and the mission ended with it" if ended else ""),
+            reason=f"{failures} of class {kind}" + (", and the mission ended with it" if ended else ""),
             evidence={"class": kind, "failures": len(positions), "ended_the_mission": ended},
             severity=Severity.HIGH if ended else None,
             wasted=positions,

@@ -60,10 +60,13 @@ function moved(shift) {
   return `${nameOf(shift.metric)} went from ${level(shift, shift.before)} to ${level(shift, shift.after)}${by}${shift.exceeds ? "" : "; within the threshold"}${sure}`;
 }
 
+/** Only a change that chart and test agree on, beyond its threshold, is called one; the others may be noise. */
+const isSure = (event) => event.shifts.some((shift) => shift.confirmed && shift.exceeds);
+
 function events(all) {
-  const sorted = all.toSorted((one, other) => other.worse - one.worse || (other.at > one.at ? 1 : -1));
-  return sorted.map((event) => el("section", { class: `verdict ${event.worse ? "bad" : "good"}` },
-    el("h2", {}, `${event.worse ? "▼" : "▲"} ${visible(event.agent ?? "Unnamed agent")}, ${visible(event.at)}: ${event.worse ? "got worse" : "got better"}`),
+  const sorted = all.toSorted((one, other) => isSure(other) - isSure(one) || other.worse - one.worse || (other.at > one.at ? 1 : -1));
+  return sorted.map((event) => el("section", { class: `verdict ${!isSure(event) ? "" : event.worse ? "bad" : "good"}` },
+    el("h2", {}, `${event.worse ? "▼" : "▲"} ${visible(event.agent ?? "Unnamed agent")}, ${visible(event.at)}: ${isSure(event) ? "got" : "may have got"} ${event.worse ? "worse" : "better"}`),
     el("ul", {}, event.shifts.map((shift) => el("li", {}, moved(shift)))),
     event.explanations.length > 0 && el("p", {}, "At the same time: ", event.explanations.map((one) => `${one.fact} ${list(one.before)} → ${list(one.after)}`).join("; "), ". An offer, not a cause."),
     event.new_tasks > 0 && el("p", {}, `${plural(event.new_tasks, "task")} appeared only after it: another mix of tasks may explain it.`),
