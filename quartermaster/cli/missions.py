@@ -14,14 +14,24 @@ from quartermaster.cli.target import Row, Target
 @output.format_option
 def command(target: Target, limit: int, form: str, filters: dict[str, str]) -> None:
     """List missions, last changed first."""
-    output.print_rows(form, target.missions(filters, limit), _COLUMNS)
+    shown = list(target.missions(filters, limit))
+    output.print_rows(form, shown, _COLUMNS)
+    looked_through = shown
+    if filters.pop("failure_mode", None) is not None:
+        looked_through = list(target.missions(filters, limit))
+    unexamined = sum(row.get("findings") is None for row in looked_through)
+    if unexamined:
+        output.tell(
+            f"{unexamined:,} of {len(looked_through):,} missions are not examined yet, so what would be found"
+            " in them is not known; a running daemon examines them, and `quartermaster show` one"
+        )
 
 
 def _found(row: Row) -> str:
-    """Findings by severity, the worst first; nothing for a mission that was not examined as it is now."""
+    """Findings by severity, the worst first."""
     found = row.get("findings")
     if found is None:
-        return ""
+        return "not yet"
     return ", ".join(f"{count:,} {severity}" for severity, count in found.items() if count) or "none"
 
 

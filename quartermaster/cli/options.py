@@ -134,6 +134,27 @@ def open_target(
     return open_local(settings_for(home), workspace, create=create)
 
 
+def _trace_format(_context: click.Context, _parameter: click.Parameter, named: str | None) -> str | None:
+    from quartermaster.adapters import adapters
+
+    known = [adapter.name for adapter in adapters()]
+    if named is not None and named not in known:
+        raise UsageError(f"no format is named {named!r}; there are {', '.join(known)}")
+    return named
+
+
+def _failure_mode(_context: click.Context, _parameter: click.Parameter, named: str | None) -> str | None:
+    if named is None:
+        return None
+    from quartermaster.core.assessment import FAILURE_MODES
+    from quartermaster.core.failure_modes import DETECTORS
+
+    names = sorted({*DETECTORS, *FAILURE_MODES})
+    if named not in names and named not in {detector.id for detector in DETECTORS.values()}:
+        raise UsageError(f"no failure mode is named {named!r}; there are {', '.join(names)}")
+    return named
+
+
 _FILTER_OPTIONS: Final = (
     click.option("--q", metavar="TEXT", help="Part of the id, title, task or variant."),
     click.option("--task", help="What was asked."),
@@ -149,12 +170,14 @@ _FILTER_OPTIONS: Final = (
         "trace_format",
         metavar="NAME",
         shell_complete=completing.trace_formats,
+        callback=_trace_format,
         help="What it was recorded in.",
     ),
     click.option(
         "--failure-mode",
         metavar="NAME",
         shell_complete=completing.failure_modes,
+        callback=_failure_mode,
         help="Where this was found: D01, exact_tool_loop, ...",
     ),
     click.option("--since", metavar="TIME", help="Ended at or after this RFC 3339 time."),

@@ -39,6 +39,28 @@ def rows(done: "subprocess.CompletedProcess[str]") -> list[dict]:
     return json.loads(done.stdout)
 
 
+def test_what_is_not_examined_yet_is_not_told_as_nothing_found(quartermaster, samples: Path):
+    quartermaster("ingest", samples / "native")
+    for filters in ((), ("--failure-mode", "tool_loop")):
+        listed = quartermaster("missions", *filters)
+        assert listed.returncode == 0
+        assert "2 of 2 missions are not examined yet" in listed.stderr
+    for mission in (BASELINE, CANDIDATE):
+        assert quartermaster("show", mission).returncode == 0
+    known = quartermaster("missions", "--failure-mode", "tool_loop", "--format", "json")
+    assert [row["mission_id"] for row in rows(known)] == [CANDIDATE]
+    assert known.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("--failure-mode", "tool_loop"), ("--trace-format", "claude_code")]
+)
+def test_a_filter_that_names_what_does_not_exist_is_refused_with_what_does(quartermaster, option, hint):
+    refused = quartermaster("missions", option, "nope")
+    assert refused.returncode == 2
+    assert hint in refused.stderr
+
+
 def test_recordings_become_missions_and_a_worse_candidate_is_found(command: Command, samples: Path):
     ledger = rows(command("ingest", samples, "--format", "json"))
     assert {row["format"] for row in ledger} >= {"native", "native_document", "claude_code", "tau_bench"}
