@@ -26,6 +26,7 @@ SEARCH_LIMIT: Final = 200
 """Characters of a phrase that may be searched for."""
 
 EntryKey = int | str
+_Row = tuple[int, EntryKey, int, int]
 """How an id is stored: `j_` + 16 hex digits as a number of the same order, any other id as it is."""
 
 _OWN_PREFIX: Final = "eval."
@@ -652,18 +653,58 @@ def list_entries(connection: Connection, workspace: int, filters: JournalFilter)
         bound = min(bound, (instant, entry_key(entry_id)), key=_order)
     selection = _selection(connection, filters)
     raws = RawReader(connection)
-    newest: list[tuple[int, EntryKey, int, int]] = []
+    newest: list[_Row] = []
     if not selection.nothing:
-        for mission, last_instant in _candidates(connection, workspace, filters, bound[0]):
-            if len(newest) > filters.limit and last_instant < newest[-1][0]:
-                break
-            found = _rows_of(connection, raws, mission, selection=selection, filters=filters, bound=bound)
-            newest = list(islice(heapq.merge(newest, found, key=_order, reverse=True), filters.limit + 1))
+        candidates = _candidates(connection, workspace, filters, bound[0])
+
+        def rows_of(mission: int) -> Iterator[_Row]:
+            return _rows_of(connection, raws, mission, selection=selection, filters=filters, bound=bound)
+
+        newest = list(islice(_newest_first(candidates, rows_of), filters.limit + 1))
     page = newest[: filters.limit]
     entries = tuple(raw for row in page if (raw := raws.read(row[2], row[3])) is not None)
     more = len(newest) > filters.limit
     cursor = write_cursor(scope, (page[-1][0], entry_id_of(page[-1][1]))) if more else None
     return JournalPage(entries, cursor)
+
+
+class _Head:
+    """The next row of a mission, and those behind it. Heads are in the order in which they are taken."""
+
+    __slots__ = ("key", "rest", "row")
+
+    def __init__(self, row: _Row, rest: Iterator[_Row]) -> None:
+        self.row, self.rest, self.key = row, rest, _order(row)
+
+    def __lt__(self, other: "_Head") -> bool:
+        return self.key > other.key
+
+
+def _newest_first(
+    candidates: Iterable[tuple[int, int]], rows_of: Callable[[int], Iterator[_Row]]
+) -> Iterator[_Row]:
+    """The rows of all missions in one order. Of each no more is read than is taken, and one that ended
+    before what was taken so far is not asked: of thousands that overlap, a page wants a few."""
+    heads: list[_Head] = []
+    for mission, last_instant in candidates:
+        while heads and heads[0].row[0] > last_instant:
+            yield _taken(heads)
+        rest = rows_of(mission)
+        first = next(rest, None)
+        if first is not None:
+            heapq.heappush(heads, _Head(first, rest))
+    while heads:
+        yield _taken(heads)
+
+
+def _taken(heads: list[_Head]) -> _Row:
+    head = heads[0]
+    following = next(head.rest, None)
+    if following is None:
+        heapq.heappop(heads)
+    else:
+        heapq.heapreplace(heads, _Head(following, head.rest))
+    return head.row
 
 
 def _order(row: tuple[Any, ...]) -> tuple[int, bool, Any]:
@@ -695,17 +736,17 @@ def _rows_of(
     selection: _Selection,
     filters: JournalFilter,
     bound: tuple[int, EntryKey],
-) -> list[tuple[int, EntryKey, int, int]]:
-    rows = connection.execute(
+) -> Iterator[_Row]:
+    rows: Iterator[_Row] = connection.execute(
         "select instant, entry_id, mission, sequence from entry"  # noqa: S608
         f" where mission = ? and (instant, entry_id) < (?, ?){selection.conditions}"
         " order by instant desc, entry_id desc",
         (mission, *bound, *selection.values),
     )
     if filters.q is None:
-        return rows.fetchmany(filters.limit + 1)
+        return rows
     holding = set(raws.sequences_with(mission, needles_of(filters.q)))
-    return list(islice((row for row in rows if row[3] in holding), filters.limit + 1)) if holding else []
+    return (row for row in rows if row[3] in holding) if holding else iter(())
 
 
 def needles_of(phrase: str) -> tuple[bytes, ...]:
@@ -736,11 +777,9 @@ def count_entries(connection: Connection, workspace: int, filters: JournalFilter
     total = 0
     for mission, _ in _candidates(connection, workspace, filters, until):
         if filters.q is not None:
-            everything = msgspec.structs.replace(filters, limit=2**62)
             bound = (until, -(2**63))
-            total += len(
-                _rows_of(connection, raws, mission, selection=selection, filters=everything, bound=bound)
-            )
+            rows = _rows_of(connection, raws, mission, selection=selection, filters=filters, bound=bound)
+            total += sum(1 for _ in rows)
             continue
         total += connection.execute(
             f"select count(*) from entry where mission = ? and instant < ?{selection.conditions}",  # noqa: S608

@@ -360,3 +360,24 @@ def test_an_outcome_that_is_taken_back_leaves_the_word_of_others(connection: Con
     assert outcome() == (None, None)
     tell(3, outcome="failed", origin="harness")
     assert outcome() == ("failed", "harness")
+
+
+def test_a_page_of_missions_that_overlap_reads_little_more_than_it_shows(connection: Connection) -> None:
+    entries = [
+        raw_entry(100 * mission + number, mission_id=f"m{mission}", second=number)
+        for mission in range(150)
+        for number in range(40)
+    ]
+    append(connection, 1, entries, now=1)
+    looked = 0
+
+    def look() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    connection.set_progress_handler(look, 100)  # after each hundred instructions of the database
+    page = list_entries(connection, 1, JournalFilter(limit=40))
+    connection.set_progress_handler(None, 0)
+    assert ids(page.entries) == [f"j_{100 * mission + 39:016x}" for mission in range(149, 109, -1)]
+    assert 100 * looked < 10_000
