@@ -211,7 +211,7 @@ def dollars(amount: Number) -> str:
     if amount == 0:
         return "$0"
     size = abs(amount)
-    if size >= 0.005:
+    if size >= 0.01:
         text = f"{size:.2f}"
     else:
         digits = 1 - math.floor(math.log10(size))
