@@ -135,13 +135,36 @@ def _middle(values: list[int]) -> int:
     return sorted(values)[len(values) // 2]
 
 
-def run(*, minutes: float, seed: int) -> dict[str, Any]:
-    """Let it live so long; the figures."""
+def _fill(daemon: Daemon, entries: int) -> None:
+    """Missions of earlier days, so that what the program keeps in memory of its database is there already."""
+    lines = (
+        json.dumps(
+            {
+                "id": f"e{number}",
+                "mission_id": f"earlier-{number // 1000}",
+                "ts": "2026-12-01T00:00:00Z",
+                "entry_type": "exec.command",
+                "payload": {"command": "ls", "exit_code": 0, "output": "x" * (number % 400)},
+            }
+        )
+        + "\n"
+        for number in range(entries)
+    )
+    with (daemon.home / "inbox/local/earlier.jsonl").open("w") as file:
+        file.writelines(lines)
+    daemon.wait_for(
+        lambda: daemon.get("/api/v1/journal/count?entry_type=exec.command")["count"] >= entries, 600
+    )
+
+
+def run(*, minutes: float, seed: int, earlier: int = 0) -> dict[str, Any]:
+    """Let it live so long; the figures. `earlier` entries are there before anything is measured."""
     with tempfile.TemporaryDirectory(prefix="quartermaster-soak-") as name:
         home = Path(name) / "home"
         (home / "inbox/local").mkdir(parents=True, mode=0o700)
         home.chmod(0o700)
         with Daemon.start(home) as daemon:
+            _fill(daemon, earlier)
             soak = Soak(daemon, seed)
             soak.last(minutes * 60)
             deadline = time.monotonic() + 30
@@ -156,6 +179,7 @@ def run(*, minutes: float, seed: int) -> dict[str, Any]:
     p99 = reads[int(len(reads) * 0.99)]
     return {
         "minutes": minutes,
+        "earlier": earlier,
         "entries": soak.entries,
         "runs": soak.runs,
         "events": soak.events,
@@ -190,8 +214,9 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--earlier", type=int, default=300_000, help="entries that are there before")
     chosen = parser.parse_args()
-    figures = run(minutes=chosen.minutes, seed=chosen.seed)
+    figures = run(minutes=chosen.minutes, seed=chosen.seed, earlier=chosen.earlier)
     print(json.dumps(figures, indent=2))
     return 1 if figures["broken"] else 0
 
