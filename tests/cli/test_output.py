@@ -107,4 +107,5 @@ def test_data_goes_to_stdout_and_talk_to_stderr(quartermaster, tmp_path: Path, s
     assert done.stderr == ""
     listed = quartermaster("missions", "--format", "markdown")
     assert listed.stdout.startswith("| MISSION |")
-    assert listed.stderr == ""
+    assert "examined" not in listed.stdout
+    assert listed.stderr.startswith("2 of 2 missions are not examined yet")

@@ -154,7 +154,7 @@ GUARDS = (
     Guard(
         "a worker ends with its daemon",
         "quartermaster/worker.py",
-        "    _end_with_parent()\n",
+        "    end_with_parent()\n",
         "",
         ("tests/test_jobs.py",),
     ),
