@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartermaster.core.journal import minted_id
+from quartermaster.core.journal import framed, minted_within
 
 SUMMARY_LIMIT: Final = 200
 TEXT_LIMIT: Final = 2_000
@@ -39,11 +39,11 @@ class Mission:
 
     def __init__(self, format_name: str, mission_id: str) -> None:
         self.id = mission_id
-        self._format_name = format_name
+        self._context = framed(format_name, mission_id)
 
     def entry_id(self, *key: str | bytes) -> str:
         """The id of the entry that tells this of the mission: the same in every copy of a recording."""
-        return minted_id(self._format_name, self.id, *key)
+        return minted_within(self._context, *key)
 
     def written(
         self,

@@ -17,6 +17,7 @@ AUDIT: Final = "audit."
 """Entry types that begin so tell what was done to a workspace; they come from this program alone."""
 
 _NANOSECONDS: Final = 1_000_000_000
+_DAY: Final = 24 * 60 * 60 * _NANOSECONDS
 _EARLIEST: Final = -(2**63)
 _LATEST: Final = 2**63 - 1
 _HALF_PAIR: Final = re.compile(
@@ -256,11 +257,15 @@ def _severity(value: Any) -> int:
         raise Rejected("severity is none of " + ", ".join(SEVERITIES)) from None
 
 
-_minutes: dict[str, int] = {}
-"""Nanoseconds since 1970 of minutes that came lately, by the text up to the colon before the seconds."""
+_days: dict[str, int] = {}
+"""Nanoseconds since 1970 of days that came lately, by the text up to the `T` before the time."""
 
+_REMEMBERED_DAYS: Final = 4096
 _LONGEST_TIME: Final = 64
 _date_and_time: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)").fullmatch
+_MINUTES: Final = {
+    f"{minute // 60:02d}:{minute % 60:02d}:": minute * 60 * _NANOSECONDS for minute in range(24 * 60)
+}
 _SECONDS: Final = {f"{second:02d}": second * _NANOSECONDS for second in range(60)}
 _ENDINGS: Final = {"Z": 0, **{f".{part:03d}Z": part * 1_000_000 for part in range(1000)}}
 """Nanoseconds of what follows the seconds in most recordings."""
@@ -274,27 +279,29 @@ def parse_instant(text: Any) -> int:
     if type(text) is not str:
         raise Rejected("ts is missing or not a text")
     try:
-        minute = _minutes.get(text[:17])
+        day = _days.get(text[:11])
+        minute = _MINUTES.get(text[11:17])
         second = _SECONDS.get(text[17:19])
-        if minute is None or second is None or len(text) > _LONGEST_TIME:
-            return _parse_new_minute(text)
+        if day is None or minute is None or second is None or len(text) > _LONGEST_TIME:
+            return _parse_new_day(text)
         ending = _ENDINGS.get(text[19:])
         if ending is not None:
-            return minute + second + ending
+            return day + minute + second + ending
         fraction = text[20:-1]
         if text[19] == "." and text[-1] == "Z" and fraction.isascii() and fraction.isdigit():
-            return minute + second + int(fraction[:9].ljust(9, "0"))
+            return day + minute + second + int(fraction[:9].ljust(9, "0"))
         return _parse_any_instant(text)
     except (ValueError, IndexError, OverflowError):
         raise Rejected("ts is not an RFC 3339 time") from None
 
 
-def _parse_new_minute(text: str) -> int:
+def _parse_new_day(text: str) -> int:
     instant = _parse_any_instant(text)
-    if text[10] == "T" and text[-1] == "Z":
-        if len(_minutes) > 4096:
-            _minutes.clear()
-        _minutes[text[:17]] = instant - instant % (60 * _NANOSECONDS)
+    day = instant - instant % _DAY
+    if text[10] == "T" and text[-1] == "Z" and _EARLIEST <= day <= _LATEST - 2 * _DAY:
+        if len(_days) >= _REMEMBERED_DAYS:
+            _days.clear()
+        _days[text[:11]] = day
     return instant
 
 
@@ -338,22 +345,48 @@ def _since_epoch(moment: datetime) -> int:
     return nanoseconds
 
 
+_day_texts: dict[int, str] = {}
+"""The text up to the `T` before the time, by days since 1970, of those that were written lately."""
+
+_MINUTE_TEXTS: Final = tuple(_MINUTES)
+_SECOND_TEXTS: Final = tuple(_SECONDS)
+
+
 def format_instant(instant: int) -> str:
     """RFC 3339 in UTC with `Z`, with as many decimals as the instant has (at most nine)."""
     seconds, nanoseconds = divmod(instant, _NANOSECONDS)
-    moment = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    if moment[4] != "-":  # strftime does not pad years before 1000 everywhere
-        moment = moment.rjust(19, "0")
+    minutes, second = divmod(seconds, 60)
+    day, minute = divmod(minutes, 24 * 60)
+    text = (_day_texts.get(day) or _new_day_text(day)) + _MINUTE_TEXTS[minute] + _SECOND_TEXTS[second]
     if not nanoseconds:
-        return moment + "Z"
-    return f"{moment}.{nanoseconds:09d}".rstrip("0") + "Z"
+        return text + "Z"
+    return f"{text}.{nanoseconds:09d}".rstrip("0") + "Z"
+
+
+def _new_day_text(day: int) -> str:
+    text = (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%dT")
+    if text[4] != "-":  # strftime does not pad years before 1000 everywhere
+        text = text.rjust(11, "0")
+    if len(_day_texts) >= _REMEMBERED_DAYS:
+        _day_texts.clear()
+    _day_texts[day] = text
+    return text
 
 
 def minted_id(*parts: str | bytes) -> str:
     """`j_` and 16 hex digits that follow from the parts alone, for facts that come without an id."""
-    digest = blake2b(digest_size=8)
+    return minted_within(b"", *parts)
+
+
+def minted_within(context: bytes, *parts: str | bytes) -> str:
+    """What `minted_id` gives for the parts behind those whose `framed` bytes the context is."""
+    return "j_" + blake2b(context + framed(*parts), digest_size=8).hexdigest()
+
+
+def framed(*parts: str | bytes) -> bytes:
+    """The parts as bytes of which no other parts have the same: each behind its length."""
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return "j_" + digest.hexdigest()
+        pieces += len(data).to_bytes(8, "big"), data
+    return b"".join(pieces)

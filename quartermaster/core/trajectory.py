@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from quartermaster.core.journal import JournalEntry, Payload
+from quartermaster.core.journal import JournalEntry, Payload, framed
 
 # Kinds of rows that a replay reads. Values are stored: append, never renumber.
 ASSIGNMENT_CREATED: Final = 1
@@ -297,11 +297,7 @@ STEP_ENTRY_TYPES: Final = frozenset(_projections) - {"cost.incurred"}
 
 def key_of(*parts: str) -> int:
     """A 64-bit key (signed, as SQLite stores it) that follows from the texts alone."""
-    whole = b""
-    for part in parts:
-        text = part.encode("utf-8", "surrogatepass")
-        whole += len(text).to_bytes(8) + text
-    return int.from_bytes(blake2b(whole, digest_size=8).digest(), signed=True)
+    return int.from_bytes(blake2b(framed(*parts), digest_size=8).digest(), signed=True)
 
 
 def picodollars(amount: Any) -> int | None:

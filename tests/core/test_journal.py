@@ -194,6 +194,14 @@ def test_nonsense_times_are_rejected(text):
         parse_instant(text)
 
 
+def test_the_first_and_the_last_day_that_can_be_told_are_no_whole_days():
+    assert parse_instant("2262-04-11T12:00:00Z")
+    assert parse_instant("1677-09-21T12:00:00Z")
+    for text in ("2262-04-11T23:59:00Z", "1677-09-21T00:00:00Z"):
+        with pytest.raises(Rejected, match="1678 to 2261"):
+            parse_instant(text)
+
+
 @given(st.integers(-9 * 10**18, 9 * 10**18))
 def test_an_instant_survives_being_written(instant):
     assert parse_instant(format_instant(instant)) == instant
@@ -215,3 +223,4 @@ def test_a_minted_id_follows_from_its_parts_and_keeps_them_apart():
     assert minted_id("a", b"b") == minted_id("a", "b")
     assert minted_id("ab", "") != minted_id("a", "b")
     assert len(minted_id("\ud800")) == 18
+    assert minted_id("tau_bench", "m", "1", b"2") == "j_0b99be06c4f9846b", "a new version would count everything twice"
