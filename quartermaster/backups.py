@@ -22,10 +22,10 @@ from anyio.abc import TaskStatus
 from quartermaster.errors import StorageError, StorageFull
 from quartermaster.home import Home
 from quartermaster.instruments import Count
-from quartermaster.jobs import PACKAGE_HOME, own_program
 from quartermaster.store import access
 from quartermaster.store.database import Connection, log_beside, sync
 from quartermaster.store.space import MEBIBYTE, Space
+from quartermaster.workers import PACKAGE_HOME, own_program
 
 _LOOK_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 3600.0

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import anyio
@@ -12,6 +13,7 @@ from anyio.abc import TaskStatus
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import StorageError
 from quartermaster.evaluate import assess_mission, nothing_to_check
+from quartermaster.lookout import LONG_ENTRIES, Lookout
 from quartermaster.store import examinations, missions
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.examinations import Examined
@@ -20,6 +22,10 @@ BACKGROUND_ENTRIES: Final = 20_000
 """Larger missions are examined when somebody looks at them: before that they would keep others waiting."""
 QUIET_SECONDS: Final = 5.0
 """A mission that changed so lately may well change again."""
+QUIET_LONGER_AN_ENTRY: Final = 5_000_000
+"""Nanoseconds. What takes longer to examine waits longer: else a long mission that pauses every few seconds
+would be examined from its beginning each time."""
+_ENDLESS: Final = 2**62
 _AT_ONCE: Final = 50
 _SECONDS_AT_ONCE: Final = 0.5
 _WAIT_SECONDS: Final = 2.0
@@ -31,7 +37,8 @@ _log = structlog.get_logger()
 class Examiner:
     """Examines missions that went quiet while nothing else is to be done.
 
-    `busy` says whether there is; it is asked before every few missions.
+    `busy` says whether there is; it is asked before every few missions. Long ones are examined by the
+    `lookout`, where there is one.
     """
 
     def __init__(
@@ -40,12 +47,14 @@ class Examiner:
         prices: OwnPrices,
         *,
         busy: Callable[[], bool],
+        lookout: Lookout | None = None,
         quiet_seconds: float = QUIET_SECONDS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._database = database
         self._prices = prices
         self._busy = busy
+        self._lookout = lookout
         self._quiet = int(quiet_seconds * 1e9)
         self._now = now
         self._stopping = False
@@ -65,20 +74,17 @@ class Examiner:
 
     async def _some(self) -> int:
         try:
-            return await anyio.to_thread.run_sync(self.examine_some)
+            done = await anyio.to_thread.run_sync(self.examine_some)
+            return done + await self._examine_long()
         except StorageError as error:
             _log.warning("missions are examined later", reason=str(error))
             return 0
 
     def examine_some(self) -> int:
         """Examine a few missions and remember what was found; how many there were."""
-        from quartermaster.looking import rules_of  # noqa: PLC0415 - detectors are slow to load
-
-        rules, quiet_before = rules_of(self._prices), self._now() - self._quiet
+        entries = range(_ENDLESS if self._lookout is None else LONG_ENTRIES)
         waiting = self._database.read_blocking(
-            lambda connection: examinations.outdated(
-                connection, rules, quiet_before=quiet_before, limit=_AT_ONCE
-            )
+            lambda connection: self._waiting(connection, entries, limit=_AT_ONCE)
         )
         ends_at = time.monotonic() + _SECONDS_AT_ONCE
         found: list[Examined] = []
@@ -94,6 +100,32 @@ class Examiner:
         if found:
             self._database.write_blocking(lambda connection: examinations.keep(connection, found))
         return len(found)
+
+    async def _examine_long(self) -> int:
+        if self._lookout is None:
+            return 0
+        entries = range(LONG_ENTRIES, _ENDLESS)
+        waiting = await self._database.read(lambda connection: self._waiting(connection, entries, limit=1))
+        for workspace, mission_id in waiting:
+            looked = await self._lookout.look(
+                workspace, mission_id, limit=BACKGROUND_ENTRIES, seconds=_READING_SECONDS
+            )
+            fresh = None if looked is None else looked.fresh
+            if fresh is not None:
+                await self._database.write(partial(examinations.keep, examined=[fresh]))
+        return len(waiting)
+
+    def _waiting(self, connection: Connection, entries: range, *, limit: int) -> list[tuple[int, str]]:
+        from quartermaster.looking import rules_of  # noqa: PLC0415 - detectors are slow to load
+
+        return examinations.outdated(
+            connection,
+            rules_of(self._prices),
+            quiet_before=self._now() - self._quiet,
+            longer_an_entry=QUIET_LONGER_AN_ENTRY,
+            entries=entries,
+            limit=limit,
+        )
 
     def _examined(self, connection: Connection, workspace: int, mission_id: str) -> Examined | None:
         from quartermaster.looking import look_at  # noqa: PLC0415 - as above

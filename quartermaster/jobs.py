@@ -4,22 +4,17 @@ The rows are the truth; what is in memory is only what runs right now. A run com
 process, because a thread cannot be ended. Nothing that ends a run depends on the scope that expired.
 """
 
-import os
 import secrets
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
 import msgspec
 import structlog
 from anyio import CancelScope, create_memory_object_stream
-from anyio.abc import Process, TaskGroup, TaskStatus
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from quartermaster.core.comparison import Profile
@@ -39,164 +34,29 @@ from quartermaster.pulse import Pulse
 from quartermaster.store import runs
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.runs import RunEvent
+from quartermaster.workers import WORKER_MEMORY, WorkerDied, Workers, worker_command
 
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 1.0
+"""How soon a run that another process queued or cancelled is noticed."""
 _HELD_SECONDS: Final = 0.05
 """How long a look at what is claimed holds, because everything that is queued asks for another turn."""
-"""How soon a run that another process queued or cancelled is noticed."""
-ANSWER_LIMIT: Final = 64 * 2**20
-WORKER_MEMORY: Final = 4 << 30
-"""Bytes of its own that an evaluating process may have."""
 SUBSCRIBER_LIMIT: Final = 1000
 """Events that a subscriber may be behind before it is let go."""
 
 _EVENTS_AT_A_TIME: Final = 500
 _TRIES: Final = 2
-_KILL_SECONDS: Final = 5.0
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
-_LAST_WORDS: Final = 1.0
-"""For a worker that closed its pipe to have ended."""
 
 _log = structlog.get_logger()
 _outcomes: Final = msgspec.json.Decoder(Outcome)
-PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
-"""Where a child process works, so that nothing in the user's own folder is imported."""
 
 
 def seconds_since_boot() -> float:
     """A clock that also counts while the machine sleeps, where there is one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def worker_command(database: Path, memory_bytes: int = WORKER_MEMORY) -> list[str]:
-    """How a worker is started: as a hidden command, which a single-file build of the program has too."""
-    return [*own_program(), "worker", "--database", str(database.absolute()), "--memory", str(memory_bytes)]
-
-
-def own_program() -> list[str]:
-    """How this program is started once more, to be followed by the arguments of a command."""
-    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "quartermaster"]
-
-
-class WorkerDied(Exception):
-    """A child process ended or talked nonsense in the middle of a run."""
-
-
-class _Worker:
-    """One child process in a session of its own."""
-
-    def __init__(self, process: Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self._requests = process.stdin
-        self._answers = BufferedByteReceiveStream(process.stdout)
-        self.idle_since = 0.0
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
-
-    async def ask(self, request: bytes) -> Outcome:
-        try:
-            await self._requests.send(request + b"\n")
-            outcome: Outcome = _outcomes.decode(await self._answers.receive_until(b"\n", ANSWER_LIMIT))
-            return outcome
-        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
-            raise WorkerDied(await self._last_words()) from error
-        except (anyio.DelimiterNotFound, msgspec.DecodeError) as error:
-            raise WorkerDied("an answer that cannot be read") from error
-
-    async def kill(self) -> None:
-        """End the whole session at once; a stopped or busy process ends too."""
-        with CancelScope(shield=True), anyio.move_on_after(_KILL_SECONDS):
-            if self.alive:
-                _kill_group(self.pid)
-            await self._process.aclose()
-
-    async def _last_words(self) -> str:
-        with anyio.move_on_after(_LAST_WORDS):
-            await self._process.wait()
-        code = self._process.returncode
-        if code is None:
-            return "it closed its pipe"
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-class _Workers:
-    """Child processes that are kept warm for a while after their last run."""
-
-    def __init__(self, command: Sequence[str], idle_seconds: float) -> None:
-        self._command = command
-        self._idle_seconds = idle_seconds
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        return tuple(worker.pid for worker in (*self._busy, *self._idle) if worker.alive)
-
-    async def ask(self, request: bytes) -> Outcome:
-        """Have one request answered; whatever interrupts this also ends the process that worked on it."""
-        worker = await self._take()
-        self._busy.add(worker)
-        answered = False
-        try:
-            outcome = await worker.ask(request)
-            answered = True
-        finally:
-            self._busy.discard(worker)
-            if not answered:
-                await worker.kill()
-        worker.idle_since = time.monotonic()
-        self._idle.append(worker)
-        return outcome
-
-    async def retire(self) -> None:
-        """Give back the memory of those that have had nothing to do for a while, or that died meanwhile."""
-        latest = time.monotonic() - self._idle_seconds
-        retired = [worker for worker in self._idle if worker.idle_since <= latest or not worker.alive]
-        self._idle = [worker for worker in self._idle if worker not in retired]
-        for worker in retired:
-            await worker.kill()
-
-    async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().kill()
-
-    async def _take(self) -> _Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive:
-                return worker
-            await worker.kill()
-        return await self._start()
-
-    async def _start(self) -> _Worker:
-        """The folder of the package is the working directory: nothing in the user's own is imported."""
-        try:
-            # Shielded: a process that was started must come back to somebody who ends it.
-            with CancelScope(shield=True):
-                process = await anyio.open_process(
-                    self._command, stderr=None, cwd=PACKAGE_HOME, start_new_session=True
-                )
-        except OSError as error:
-            raise WorkerDied(f"it could not be started: {error.strerror}") from error
-        return _Worker(process)
 
 
 class _Hub:
@@ -303,7 +163,7 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._now = now
         self._since_boot = since_boot
-        self._workers = _Workers(command or worker_command(database.path, memory_bytes), idle_seconds)
+        self._workers = Workers(command or worker_command(database.path, memory_bytes), idle_seconds)
         self._hub = _Hub(database)
         self._jobs: dict[int, _Job] = {}
         self._refused = 0
@@ -472,11 +332,12 @@ class Supervisor:
                 self.wake()
 
     async def _evaluate(self, run: Run) -> Outcome:
-        request = msgspec.json.encode({"run": run, "profile": self.profile, "prices": self._prices})
+        asked = {"type": "evaluation", "run": run, "profile": self.profile, "prices": self._prices}
+        request = msgspec.json.encode(asked)
         death = ""
         for _ in range(_TRIES):
             try:
-                return await self._workers.ask(request)
+                return await self._workers.ask(request, _outcomes)
             except WorkerDied as error:
                 death = str(error)
                 _log.warning("worker died", run_id=run.run_id, how=death)

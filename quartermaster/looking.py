@@ -1,13 +1,42 @@
 """What is known of a mission by the rules and prices that are in force."""
 
+import msgspec
+
 from quartermaster import examine
 from quartermaster.core.assessment import Assessment
-from quartermaster.core.examination import ENTRIES_LIMIT, rules_version
+from quartermaster.core.examination import ENTRIES_LIMIT, Examination, rules_version
 from quartermaster.core.pricing import OwnPrices, PriceBook
-from quartermaster.evaluate import edition_of
+from quartermaster.evaluate import assess_mission, edition_of, nothing_to_check
 from quartermaster.examine import Seen
+from quartermaster.store import missions
 from quartermaster.store.database import Connection
+from quartermaster.store.examinations import Examined
 from quartermaster.store.missions import Mission
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What is known of a mission as it was at a revision, as one process tells it another. `is_fresh` where
+    it was found out just now and is to be remembered."""
+
+    examination: Examination
+    mission: int
+    revision: int
+    rules: int
+    contract: tuple[str, ...]
+    is_fresh: bool
+
+    @property
+    def fresh(self) -> Examined | None:
+        """What is to be remembered of it."""
+        if not self.is_fresh:
+            return None
+        return Examined(
+            mission=self.mission,
+            revision=self.revision,
+            rules=self.rules,
+            examination=self.examination,
+            contract=self.contract,
+        )
 
 
 def rules_of(prices: OwnPrices) -> int:
@@ -27,3 +56,31 @@ def look_at(
     """What is known of a mission by the rules that are in force."""
     price, rules = PriceBook(prices), rules_of(prices)
     return examine.look(connection, workspace, mission, assessment, price=price, rules=rules, limit=limit)
+
+
+def looked_at(
+    connection: Connection,
+    workspace: int,
+    mission_id: str,
+    prices: OwnPrices,
+    *,
+    limit: int | None = None,
+) -> Looked | None:
+    """What is known of the mission of this id, judged anew where nothing is remembered of it."""
+    mission = missions.find_mission(connection, workspace, mission_id)
+    if mission is None:
+        return None
+    assessment = assess_mission(
+        connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=prices
+    )
+    examination, fresh = look_at(
+        connection, workspace, mission, assessment, prices, limit=ENTRIES_LIMIT if limit is None else limit
+    )
+    return Looked(
+        examination,
+        mission.key,
+        mission.revision,
+        rules_of(prices),
+        () if fresh is None else fresh.contract,
+        fresh is not None,
+    )

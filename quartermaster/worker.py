@@ -1,4 +1,4 @@
-"""The child process that evaluates: one request a line in, one outcome a line out.
+"""The child process that computes: one request a line in, one answer a line out.
 
 It lives in a process of its own so that it can be killed at any moment, holds nothing but a reading
 connection, and ends with its parent: when the requests end, so does the process, and where the system can
@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,14 +23,27 @@ from quartermaster.evaluate import nothing_to_check, outcome_of
 from quartermaster.lifeline import end_with_parent
 from quartermaster.store.database import Connection, closing_connection
 
+if TYPE_CHECKING:
+    from quartermaster.looking import Looked
+
 _NICENESS: Final = 10
 
 
-class Request(msgspec.Struct, frozen=True):
-    """One line of input: the claimed run, the thresholds it is judged by and the user's own prices."""
+class Evaluation(msgspec.Struct, frozen=True, tag="evaluation"):
+    """The claimed run, the thresholds it is judged by and the user's own prices. The answer is an Outcome."""
 
     run: Run
     profile: Profile
+    prices: OwnPrices = OwnPrices()
+
+
+class Look(msgspec.Struct, frozen=True, tag="look"):
+    """A mission that is to be examined, unless it has more entries than the limit (else the usual one). The
+    answer is a `Looked`, or null where there is no such mission."""
+
+    workspace: int
+    mission_id: str
+    limit: int | None = None
     prices: OwnPrices = OwnPrices()
 
 
@@ -50,19 +63,25 @@ def main(database: Path, memory_bytes: int) -> int:
     threading.Thread(target=_read_until_end, args=(requests,), daemon=True).start()
     with closing_connection(database, writable=False) as connection:
         while True:
-            request = msgspec.json.decode(requests.get(), type=Request)
-            outcome = _on_one_state(connection, request)
+            request = msgspec.json.decode(requests.get(), type=Evaluation | Look)
+            answer = _on_one_state(connection, request)
             try:
-                answers.write(msgspec.json.encode(outcome) + b"\n")
+                answers.write(msgspec.json.encode(answer) + b"\n")
                 answers.flush()
             except BrokenPipeError:
                 os._exit(0)  # the parent is gone; an orderly exit would wait for the thread that reads
             gc.collect()
 
 
-def _on_one_state(connection: Connection, request: Request) -> Outcome:
+def _on_one_state(connection: Connection, request: Evaluation | Look) -> "Outcome | Looked | None":
     connection.execute("begin")
     try:
+        if isinstance(request, Look):
+            from quartermaster.looking import looked_at  # noqa: PLC0415 - detectors are slow to load
+
+            return looked_at(
+                connection, request.workspace, request.mission_id, request.prices, limit=request.limit
+            )
         return outcome_of(
             connection, request.run, request.profile, check=nothing_to_check, prices=request.prices
         )

@@ -36,11 +36,13 @@ LEVELS = (
         "jobs",
         "lifeline",
         "looking",
+        "lookout",
         "recording",
         "selftest",
         "sets",
         "telemetry",
         "worker",
+        "workers",
     },
     {"api", "exports", "web"},
     {

@@ -17,9 +17,10 @@ from quartermaster.core.pricing import own_prices_of
 from quartermaster.core.run import Completed, Failed, Outcome, Run
 from quartermaster.errors import NotFound
 from quartermaster.evaluate import Stopped, execute_here, nothing_to_check, outcome_of
-from quartermaster.jobs import worker_command
 from quartermaster.store import access, journal, runs
 from quartermaster.store.database import Database
+from quartermaster.worker import Evaluation
+from quartermaster.workers import worker_command
 
 COMMANDS = [
     {"entry_type": "exec.command", "payload": {"command": f"step {n}", "exit_code": 0}} for n in range(4)
@@ -286,7 +287,7 @@ FLAT_CALL = {"entry_type": "llm.call", "payload": {"model": "our-model", "billin
 def test_own_prices_reach_the_report_of_a_worker_with_their_edition(database):
     add_mission(database, "m", OUR_CALL, FLAT_CALL, DONE)
     run = claimed(database, mission_id="m")
-    request = msgspec.json.encode({"run": run, "profile": Profile(), "prices": OURS}) + b"\n"
+    request = msgspec.json.encode(Evaluation(run, Profile(), OURS)) + b"\n"
     worker = subprocess.Popen(
         worker_command(database.path),
         stdin=subprocess.PIPE,

@@ -81,6 +81,15 @@ def test_lists_tell_what_was_found_in_missions_that_are_quiet(place):
     assert found["fine"]["high"] <= found["looping"]["high"]
 
 
+def test_a_long_mission_has_to_be_quiet_for_longer(place):
+    place.record("long", 1_000)
+    place.record("short")
+    assert place.examiner(ahead=6 * 10**9).examine_some() == 1
+    assert place.rows()["long"] is None
+    assert place.examiner(ahead=11 * 10**9).examine_some() == 1
+    assert place.rows()["long"] is not None
+
+
 def test_missions_are_found_by_what_was_found_in_them(place):
     place.record("looping", 6)
     place.record("fine")

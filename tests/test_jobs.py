@@ -18,9 +18,10 @@ import pytest
 
 from quartermaster.core.comparison import Profile
 from quartermaster.core.run import Run
-from quartermaster.jobs import SUBSCRIBER_LIMIT, Supervisor, worker_command
+from quartermaster.jobs import SUBSCRIBER_LIMIT, Supervisor
 from quartermaster.store import access, journal, runs
 from quartermaster.store.database import Connection, Database
+from quartermaster.workers import worker_command
 
 pytestmark = pytest.mark.anyio
 MISSION = "m-1"

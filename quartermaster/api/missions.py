@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from litestar import get
@@ -14,13 +14,18 @@ from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
 from quartermaster.api.documentation import CURSOR, TEXT, TIME, described, integer, one_of, operation
 from quartermaster.api.rows import mission_detail, mission_row, source_detail, step_row
+from quartermaster.api.services import Services
 from quartermaster.api.subjects import read_of_mission
 from quartermaster.errors import StorageError
+from quartermaster.lookout import LONG_ENTRIES
 from quartermaster.store import examinations, missions, sources, trajectory
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
 from quartermaster.store.examinations import Examined
 from quartermaster.store.missions import Mission
+
+if TYPE_CHECKING:
+    from quartermaster.looking import Looked
 
 DEFAULT_LIMIT: Final = 100
 STEP_LIMIT: Final = 1_000
@@ -138,34 +143,64 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     Of a mission of 2,000 entries and more the answer may be some seconds old, ten at most.
     """
     services, workspace = services_of(request), request.auth.workspace
-    prices, recent = services.prices, services.recent_details
 
-    def read(connection: Connection, mission: Mission) -> tuple[bytes, Examined | None]:
-        from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
-
-        known = recent.find(mission)
+    def read(connection: Connection, mission: Mission) -> _Detail | str:
+        known = services.recent_details.find(mission)
         if known is not None:
-            return known, None
-        assessment = evaluate.assess_mission(
-            connection, workspace, mission.mission_id, seed=0, check=evaluate.nothing_to_check, prices=prices
-        )
-        seen = look_at(connection, workspace, mission, assessment, prices)
-        detail = mission_detail(
-            mission,
-            assessment,
-            seen.examination,
-            outcomes=missions.outcomes_of(connection, mission.key),
-            sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
-        )
-        told = msgspec.json.encode(detail)
-        recent.keep(mission, told)
-        return told, seen.fresh
+            return _Detail(known, None)
+        if services.lookout is not None and mission.entries >= LONG_ENTRIES:
+            return mission.mission_id
+        return _detail_of(connection, workspace, mission, services, None)
 
-    told, fresh = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
+    found = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
+    if isinstance(found, str):
+        assert services.lookout is not None
+        looked = await services.lookout.look(workspace, found, seconds=_ASSESSMENT_SECONDS)
+        found = await read_of_mission(
+            request,
+            mission_id,
+            lambda connection, mission: _detail_of(connection, workspace, mission, services, looked),
+            seconds=_ASSESSMENT_SECONDS,
+        )
+    told, fresh = found
     if fresh is not None:
         with suppress(StorageError):  # a disk that is full is no reason not to show what was found
             await services.database.write(lambda connection: examinations.keep(connection, [fresh]))
     return Answer(200, told)
+
+
+class _Detail(NamedTuple):
+    """An answer, and what is to be remembered of the examination that was made for it."""
+
+    told: bytes
+    fresh: Examined | None
+
+
+def _detail_of(
+    connection: Connection, workspace: int, mission: Mission, services: Services, looked: "Looked | None"
+) -> _Detail:
+    """Everything about a mission, examined here unless another process has `looked` at it."""
+    from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
+
+    assessment = evaluate.assess_mission(
+        connection,
+        workspace,
+        mission.mission_id,
+        seed=0,
+        check=evaluate.nothing_to_check,
+        prices=services.prices,
+    )
+    seen = looked or look_at(connection, workspace, mission, assessment, services.prices)
+    detail = mission_detail(
+        mission,
+        assessment,
+        seen.examination,
+        outcomes=missions.outcomes_of(connection, mission.key),
+        sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
+    )
+    told = msgspec.json.encode(detail)
+    services.recent_details.keep(mission, told)
+    return _Detail(told, seen.fresh)
 
 
 @get(

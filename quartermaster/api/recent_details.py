@@ -6,9 +6,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
+from quartermaster.lookout import LONG_ENTRIES
 from quartermaster.store.missions import Mission
 
-LONG_ENTRIES: Final = 2_000
 _ENTRIES_A_SECOND: Final = 1_000
 _MOST_SECONDS: Final = 10.0
 _MOST_BYTES: Final = 16 << 20

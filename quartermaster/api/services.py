@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quartermaster.backups import Backups
     from quartermaster.inbox import Ingester
     from quartermaster.jobs import Supervisor
+    from quartermaster.lookout import Lookout
     from quartermaster.store.database import Database
 
 
@@ -28,6 +29,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     header, with their port. What `proxies` say of their clients is believed. `now` gives nanoseconds
     since 1970, `ready` the reasons for not being ready, `parts` the state of each part. `stopping`
     ends every open stream. `queue_limit` is how many runs of a workspace may wait.
+    `lookout` examines long missions elsewhere; without it they are examined in a thread.
     `checkup` looks at the installation, `retention` is what a workspace keeps that says nothing of it.
     """
 
@@ -48,6 +50,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     parts: Callable[[], dict[str, str]] = dict
     heartbeat_seconds: float = 15.0
     backups: "Backups | None" = None
+    lookout: "Lookout | None" = None
     checkup: Callable[[], list[Finding]] = list
     retention: Policy = Policy()
     recent_pairs: RecentPairs = msgspec.field(default_factory=RecentPairs)

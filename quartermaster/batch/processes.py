@@ -17,7 +17,7 @@ from typing import IO, Final
 from quartermaster.batch.engines import Done, Lost
 from quartermaster.batch.evaluation import Chunk, Rules, Work, pack_chunk, perform_each
 from quartermaster.errors import QuartermasterError, RunFailed
-from quartermaster.jobs import own_program
+from quartermaster.workers import own_program
 
 _LENGTH: Final = 8
 _PIECE: Final = 1 << 20

@@ -95,7 +95,7 @@ def _metric_cells(metric: MetricComparison) -> tuple[str, ...]:
         shown(metric, metric.candidate),
         range_of(metric) if metric.interval else "cannot be said",
         str(metric.tasks),
-        "cannot be said" if p is None else probability(p),
+        "cannot be said" if p is None else probability(p).removeprefix("p "),
         f"{metric.test}; {metric.interval_method}" if metric.test else "",
     )
 

@@ -87,7 +87,8 @@ def population_notes(population: Population) -> Iterator[str]:
     if population.only_in_candidate:
         yield f"only in the candidate, not compared: {_list(population.only_in_candidate)}"
     if population.in_both_sets:
-        yield f"{population.in_both_sets} missions are in both sets"
+        stand = "mission is" if population.in_both_sets == 1 else "missions are"
+        yield f"{population.in_both_sets} {stand} in both sets"
 
 
 def points(share: float) -> str:

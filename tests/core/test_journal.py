@@ -223,4 +223,6 @@ def test_a_minted_id_follows_from_its_parts_and_keeps_them_apart():
     assert minted_id("a", b"b") == minted_id("a", "b")
     assert minted_id("ab", "") != minted_id("a", "b")
     assert len(minted_id("\ud800")) == 18
-    assert minted_id("tau_bench", "m", "1", b"2") == "j_0b99be06c4f9846b", "a new version would count everything twice"
+    assert minted_id("tau_bench", "m", "1", b"2") == "j_0b99be06c4f9846b", (
+        "a new version would count everything twice"
+    )

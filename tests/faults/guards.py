@@ -146,7 +146,7 @@ GUARDS = (
     ),
     Guard(
         "the process of a run that is ended is killed",
-        "quartermaster/jobs.py",
+        "quartermaster/workers.py",
         "            if not answered:\n                await worker.kill()\n",
         "",
         ("tests/test_jobs.py",),

@@ -47,7 +47,7 @@ class Soak:
         self.entries = 0
         self.runs = 0
         self.events = 0
-        self.reads: list[float] = []
+        self.reads: dict[str, list[float]] = {path: [] for path in _READS}
         self.failures: list[str] = []
         self.memory: list[int] = []
         self.descriptors: list[int] = []
@@ -98,9 +98,10 @@ class Soak:
         turn = number
         while not self._stop.wait(0.1):
             turn += 1
+            path = _READS[turn % len(_READS)]
             began = time.perf_counter()
-            self._ask("GET", _READS[turn % len(_READS)], None, (200, 404))
-            self.reads.append(time.perf_counter() - began)
+            self._ask("GET", path, None, (200, 404))
+            self.reads[path].append(time.perf_counter() - began)
 
     def _ask(self, method: str, path: str, body: object, allowed: tuple[int, ...]) -> None:
         try:
@@ -133,6 +134,10 @@ def _resident(pid: int) -> int:
 
 def _middle(values: list[int]) -> int:
     return sorted(values)[len(values) // 2]
+
+
+def _p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
 
 
 def _fill(daemon: Daemon, entries: int) -> None:
@@ -174,9 +179,9 @@ def run(*, minutes: float, seed: int, earlier: int = 0) -> dict[str, Any]:
     warm = max(1, int(len(soak.memory) * _WARM_SHARE))
     fifth = max(1, (len(soak.memory) - warm) // 5)
     memory, descriptors = soak.memory[warm:], soak.descriptors[warm:]
-    reads = sorted(soak.reads)
+    reads = sorted(one for path in _READS for one in soak.reads[path])
     growth = _middle(memory[-fifth:]) / _middle(memory[:fifth])
-    p99 = reads[int(len(reads) * 0.99)]
+    p99 = _p99(reads)
     return {
         "minutes": minutes,
         "earlier": earlier,
@@ -185,6 +190,7 @@ def run(*, minutes: float, seed: int, earlier: int = 0) -> dict[str, Any]:
         "events": soak.events,
         "reads": len(reads),
         "read_ms": {"median": round(reads[len(reads) // 2] * 1e3, 1), "p99": round(p99 * 1e3, 1)},
+        "p99_ms": {path: round(_p99(taken) * 1e3, 1) for path, taken in soak.reads.items()},
         "memory_mib": {"first": _middle(memory[:fifth]) >> 20, "last": _middle(memory[-fifth:]) >> 20},
         "memory_growth": round(growth, 3),
         "descriptors": {"first": _middle(descriptors[:fifth]), "last": _middle(descriptors[-fifth:])},
