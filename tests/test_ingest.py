@@ -289,6 +289,16 @@ def test_a_broken_line_that_looks_like_the_mark_of_utf_16_costs_that_line(crew: 
     assert crew.raws() == [entry(2), entry(1)]
 
 
+@pytest.mark.parametrize("broken", [b"[" * 3_000, b"[1, 2]", b"[", b"]"])
+def test_a_broken_first_line_that_begins_like_a_list_costs_that_line(crew: Crew, broken: bytes) -> None:
+    path = crew.write("a.ndjson", broken)
+    crew.ingest(path)
+    path.write_bytes(path.read_bytes() + entry(1) + b"\n" + entry(2) + b"\n")
+    ledger = crew.ingest(path)
+    assert (ledger.accepted, ledger.rejected) == (2, 1)
+    assert crew.raws() == [entry(2), entry(1)]
+
+
 def test_two_objects_glued_on_one_line_are_two_entries(crew: Crew) -> None:
     lines = (entry(5), entry(1) + entry(2), entry(3) + b'{"id":7}' + entry(4))
     ledger = crew.ingest(crew.write("a.ndjson", *lines))

@@ -47,6 +47,15 @@ def start_of(data: bytes) -> int:
     return skip_blank(data, begin)
 
 
+def may_be_list(data: bytes, start: int) -> bool:
+    """Whether what begins there may become a list of objects. A broken first line of a file of lines may
+    begin with a bracket too, but no recording is a list of anything else."""
+    if data[start : start + 1] != b"[":
+        return False
+    first = skip_blank(data, start + 1)
+    return data[first : first + 1] in (b"", b"{")
+
+
 def skip_blank(data: bytes, position: int) -> int:
     """The first position from here on that is no white space."""
     return _end(_BLANK.match(data, position), position)

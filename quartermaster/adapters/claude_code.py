@@ -99,7 +99,7 @@ class ClaudeCode:
     def recognises(self, head: bytes, *, whole: bool) -> bool:
         """Some line has a session id and a parent."""
         start = json.start_of(head)
-        if head[start : start + 1] == b"[":
+        if json.may_be_list(head, start):
             return False
         if not whole and b"\n" not in head:
             names = {member.name for member in json.members(head, start)}

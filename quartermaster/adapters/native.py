@@ -55,7 +55,7 @@ class Native:
     def recognises(self, head: bytes, *, whole: bool) -> bool:
         """Some line is an entry, none is of a Claude Code session, and it is no document of entries."""
         start = json.start_of(head)
-        if head[start : start + 1] == b"[" or DOCUMENT.recognises(head, whole=whole):
+        if json.may_be_list(head, start) or DOCUMENT.recognises(head, whole=whole):
             return False
         if not whole and b"\n" not in head:
             return begins_entry(head, start)
