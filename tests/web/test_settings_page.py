@@ -43,6 +43,7 @@ def test_a_member_is_added_gets_another_role_and_is_removed(daemon: Daemon, open
     expect(row.get_by_label("Role of ann")).to_have_value("MEMBER")
     row.get_by_label("Role of ann").select_option("MANAGER")
     daemon.wait_for(lambda: members_of(daemon).get("ann") == "MANAGER")
+    page.wait_for_timeout(1_500)  # the rows are drawn anew after a change
     row.get_by_role("button", name="Remove ann").click()
     assert members_of(daemon)["ann"] == "MANAGER"
     row.get_by_role("button", name="Remove ann?").click()
