@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -86,6 +86,7 @@ async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[
         stack.enter_context(hold(home, DAEMON))
         tls = tls_context(settings.tls_cert, settings.tls_key)
         listener = stack.enter_context(_listener(settings, guarded=settings.behind_proxy or tls is not None))
+        _warn_of_unknown_names(listener, settings)
         url = url_of(listener, secure=tls is not None)
         manager.tell("STATUS=opening the database", f"EXTEND_TIMEOUT_USEC={_OPENING_SECONDS * 10**6}")
         opened = open_home(home, create=True, low_water_bytes=settings.storage_low_water_bytes)
@@ -96,90 +97,129 @@ async def _serve(settings: Settings, manager: ServiceManager, checkup: Callable[
         health = Health(database, stop)
         tasks = await stack.enter_async_context(_stoppable_tasks(stop))
         tasks.start_soon(_watch_storage, database, settings.storage_ballast_bytes, stop)
-        supervisor = _supervisor(database, settings, prices)
-        await tasks.start(keep_running, "supervisor", supervisor.run, health)
-        stack.push_async_callback(supervisor.stop)
-        ingester = _ingester(database, home, settings)
-        await tasks.start(keep_running, "ingester", ingester.run, health)
-        backups = _backups(database, home, settings)
-        lookout = Lookout(database, prices, memory_bytes=settings.eval_worker_memory_bytes)
-        upkeep = _upkeep(
-            database, settings, prices, url=url, supervisor=supervisor, lookout=lookout, stop=stop
+        running = await stack.enter_async_context(
+            _parts_at_work(tasks, health, database, home=home, settings=settings, prices=prices, url=url)
         )
-        if backups is not None:
-            health.last_backup = backups.state
-            upkeep["backup"] = backups.run
-        for part, run_part in upkeep.items():
-            await tasks.start(keep_running, part, run_part, health)
-        _warn_of_unknown_names(listener, settings)
         services = _services(
             settings,
             listener,
             database=database,
-            supervisor=supervisor,
-            ingester=ingester,
             ready=health.reasons,
             parts=health.parts,
-            backups=backups,
-            lookout=lookout,
             stopping=stop,
             prices=prices,
             checkup=checkup,
+            **running._asdict(),
         )
         server = Server(make_application(services), tls=tls, is_proxy=services.proxies.trusts)
         await stack.enter_async_context(_http(tasks, server, listener))
-        stack.enter_context(_announced(home, url))
         if opened.token is not None and not is_unix(listener):
             await _print_login(database, url, opened.token)
-        tasks.start_soon(manager.feed_watchdog, _parts(database, ingester, supervisor))
+        stack.enter_context(_announced(home, url))
+        tasks.start_soon(manager.feed_watchdog, _moving(database, running))
         manager.tell("READY=1", f"STATUS=listening on {url}")
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
-        gc.enable()
+        _collect_rarely()
         await stop.wait()
         manager.tell("STOPPING=1", "STATUS=stopping")
         _log.info("stopping")
+    _raise_failure(database, health, home)
+    _log.info("stopped")
+
+
+class _Running(NamedTuple):
+    """The parts at work that the API draws on, by the names that it has for them."""
+
+    supervisor: Supervisor
+    ingester: Ingester
+    backups: Backups | None
+    lookout: Lookout
+
+
+@asynccontextmanager
+async def _parts_at_work(
+    tasks: TaskGroup,
+    health: "Health",
+    database: Database,
+    *,
+    home: Home,
+    settings: Settings,
+    prices: OwnPrices,
+    url: str,
+) -> AsyncGenerator[_Running, None]:
+    """Everything that works beside the answers, started in order. At the end no run is left at work."""
+    supervisor = _supervisor(database, settings, prices)
+    ingester = _ingester(database, home, settings)
+    backups = _backups(database, home, settings)
+    lookout = Lookout(database, prices, memory_bytes=settings.eval_worker_memory_bytes)
+    running = _Running(supervisor, ingester, backups, lookout)
+    await tasks.start(keep_running, "supervisor", supervisor.run, health)
+    try:
+        await tasks.start(keep_running, "ingester", ingester.run, health)
+        if backups is not None:
+            health.last_backup = backups.state
+        for part, run_part in _upkeep(database, settings, prices, running, url=url, health=health).items():
+            await tasks.start(keep_running, part, run_part, health)
+        yield running
+    finally:
+        await supervisor.stop()
+
+
+def _collect_rarely() -> None:
+    """What is there by now stays; of what comes, most is gone again before garbage is looked for."""
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
+    gc.enable()
+
+
+def _raise_failure(database: Database, health: "Health", home: Home) -> None:
+    """Why the daemon had to stop, where it was not asked to."""
     if database.failure is not None:
         raise _after_fault(home)
     if health.hopeless is not None:
         raise QuartermasterError(
             f"the {health.hopeless} failed {_FAILURES} times within a minute; the log says why"
         )
-    _log.info("stopped")
 
 
 def _upkeep(
     database: Database,
     settings: Settings,
     prices: OwnPrices,
+    running: _Running,
     *,
     url: str,
-    supervisor: Supervisor,
-    lookout: Lookout,
-    stop: anyio.Event,
+    health: "Health",
 ) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
-    """What runs beside the answers, by name, in the order in which it is started."""
+    """What nobody has to ask for, by name, in the order in which it is started."""
     examiner = Examiner(
         database,
         prices,
-        busy=lambda: supervisor.working or database.waiting_changes() > 0,
-        lookout=lookout,
+        busy=lambda: running.supervisor.working or database.waiting_changes() > 0,
+        lookout=running.lookout,
     )
-    rounds = partial(_retain, database, retention_of(settings), settings.retention_interval_seconds, stop)
+    rounds = partial(
+        _retain,
+        database,
+        retention_of(settings),
+        settings.retention_interval_seconds,
+        lambda: health.stopping,
+    )
+    backup = {} if running.backups is None else {"backup": running.backups.run}
     return {
-        "lookout": lookout.run,
+        "lookout": running.lookout.run,
         "examiner": examiner.run,
         "alerts": _alerter(database, settings, prices, url).run,
         "retention": rounds,
+        **backup,
     }
 
 
-def _parts(database: Database, ingester: Ingester, supervisor: Supervisor) -> tuple[Part, ...]:
+def _moving(database: Database, running: _Running) -> tuple[Part, ...]:
     """What has to move for the daemon to be alive, and how long one piece of its work may last."""
     return (
         Part("writer", database.pulse, _WRITER_SECONDS),
-        Part("supervisor", supervisor.pulse, _SUPERVISOR_SECONDS),
-        Part("ingester", ingester.pulse, _INGESTER_SECONDS),
+        Part("supervisor", running.supervisor.pulse, _SUPERVISOR_SECONDS),
+        Part("ingester", running.ingester.pulse, _INGESTER_SECONDS),
     )
 
 
@@ -214,7 +254,7 @@ async def _retain(
     database: Database,
     otherwise: Policy,
     interval_seconds: float,
-    stop: anyio.Event,
+    stopping: Callable[[], bool],
     *,
     task_status: TaskStatus[None],
 ) -> None:
@@ -223,7 +263,7 @@ async def _retain(
     while True:
         for workspace in database.read_blocking(access.list_workspaces):
             try:
-                await anyio.to_thread.run_sync(_retain_in, database, workspace, otherwise, stop.is_set)
+                await anyio.to_thread.run_sync(_retain_in, database, workspace, otherwise, stopping)
             except StorageBusy as busy:
                 _log.warning("retention waits for its next round", reason=str(busy))
         await anyio.sleep(interval_seconds)
@@ -479,7 +519,7 @@ async def _http(tasks: TaskGroup, server: Server, listener: socket.socket) -> As
 
 @contextmanager
 def _announced(home: Home, url: str) -> Iterator[None]:
-    """Say where we listen, in the log and in a file for the command line."""
+    """Say where we listen, in the log and in a file for the command line: the last word of a start."""
     write_privately(home.address, url + "\n")
     _log.info("started", url=url, home=str(home.path), version=__version__)
     try:

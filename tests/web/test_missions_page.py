@@ -60,6 +60,7 @@ def test_the_keyboard_alone_finds_selects_compares_and_opens(open_page: Open) ->
     expect(page.get_by_role("button", name="Compare 2 (c)")).to_be_visible()
     page.keyboard.press("c")
     page.wait_for_url("**/#/compare?baseline=hostile-*&candidate=hostile-*")
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     page.go_back()
     expect(page.locator(ROWS + ".current")).to_have_count(1)
     page.keyboard.press("?")

@@ -26,7 +26,7 @@ async function members(changed, signal) {
   const draw = async () => {
     const { rows } = await api.get("/api/v1/members", {}, signal);
     known.replaceChildren(...rows.map((one) => el("option", { value: one.user_id })));
-    const section = table("Members", ["User", "Role", ...(session.may("ADMIN") ? [""] : [])], rows.map((one) => memberRow(one, again)));
+    const section = table("Members", ["User", "Role", ...(session.may("ADMIN") ? [""] : [])], rows.map((one) => memberRow(one, again, changed)));
     if (session.may("ADMIN")) {
       section.append(lineForm("Add a member", [input("user_id", "User", { required: true, maxlength: 200 }), roles("Role", "VIEWER")], async (typed) => {
         await api.post("/api/v1/members", typed, signal);
@@ -41,7 +41,7 @@ async function members(changed, signal) {
   return place;
 }
 
-function memberRow(one, again) {
+function memberRow(one, again, changed) {
   const who = visible(one.user_id);
   const name = rowHead(who, isMe(one) && el("span", { class: "muted" }, " (you)"));
   if (!session.may("ADMIN")) return el("tr", {}, name, cell(one.role));
@@ -49,8 +49,9 @@ function memberRow(one, again) {
   const path = `/api/v1/members/${part(one.user_id)}`;
   const role = roles(`Role of ${who}`, one.role);
   role.addEventListener("change", async () => {
-    if (await told(() => api.patch(path, { role: role.value }))) say(`${who} is ${role.value}`);
-    await again();
+    if (!await told(() => api.patch(path, { role: role.value }))) return again();
+    say(`${who} is ${role.value}`);
+    await changed(); // the row stands as it is, with the focus on it
   });
   const remove = action("Remove", async () => { await api.delete(path); await again(); }, { asks: `Remove ${who}?`, name: `Remove ${who}` });
   return el("tr", {}, name, cell(role), cell(remove));
