@@ -12,7 +12,6 @@ from anyio.abc import TaskStatus
 
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import StorageError
-from quartermaster.evaluate import assess_mission, nothing_to_check
 from quartermaster.lookout import LONG_ENTRIES, Lookout
 from quartermaster.store import examinations, missions
 from quartermaster.store.database import Connection, Database
@@ -123,19 +122,15 @@ class Examiner:
             rules_of(self._prices),
             quiet_before=self._now() - self._quiet,
             longer_an_entry=QUIET_LONGER_AN_ENTRY,
+            longer_at_most=QUIET_LONGER_AN_ENTRY * BACKGROUND_ENTRIES,
             entries=entries,
             limit=limit,
         )
 
     def _examined(self, connection: Connection, workspace: int, mission_id: str) -> Examined | None:
-        from quartermaster.looking import look_at  # noqa: PLC0415 - as above
+        from quartermaster.looking import judged  # noqa: PLC0415 - as above
 
         mission = missions.find_mission(connection, workspace, mission_id)
         if mission is None:
             return None
-        assessment = assess_mission(
-            connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=self._prices
-        )
-        return look_at(
-            connection, workspace, mission, assessment, self._prices, limit=BACKGROUND_ENTRIES
-        ).fresh
+        return judged(connection, workspace, mission, self._prices, limit=BACKGROUND_ENTRIES).fresh

@@ -34,7 +34,8 @@ from quartermaster.pulse import Pulse
 from quartermaster.store import runs
 from quartermaster.store.database import Connection, Database
 from quartermaster.store.runs import RunEvent
-from quartermaster.workers import WORKER_MEMORY, WorkerDied, Workers, worker_command
+from quartermaster.worker import Evaluation
+from quartermaster.workers import TRIES, WORKER_MEMORY, WorkerDied, Workers, worker_command
 
 T = TypeVar("T")
 
@@ -46,7 +47,6 @@ SUBSCRIBER_LIMIT: Final = 1000
 """Events that a subscriber may be behind before it is let go."""
 
 _EVENTS_AT_A_TIME: Final = 500
-_TRIES: Final = 2
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 
@@ -332,20 +332,15 @@ class Supervisor:
                 self.wake()
 
     async def _evaluate(self, run: Run) -> Outcome:
-        asked = {"type": "evaluation", "run": run, "profile": self.profile, "prices": self._prices}
-        request = msgspec.json.encode(asked)
-        death = ""
-        for _ in range(_TRIES):
-            try:
-                return await self._workers.ask(request, _outcomes)
-            except WorkerDied as error:
-                death = str(error)
-                _log.warning("worker died", run_id=run.run_id, how=death)
-        return Failed(
-            reason=EVALUATION_ERROR,
-            message=f"the evaluating process ended early {_TRIES} times ({death}); "
-            "the machine may be short of memory",
-        )
+        request = msgspec.json.encode(Evaluation(run, self.profile, self._prices))
+        try:
+            return await self._workers.ask(request, _outcomes, run_id=run.run_id)
+        except WorkerDied as error:
+            return Failed(
+                reason=EVALUATION_ERROR,
+                message=f"the evaluating process ended early {TRIES} times ({error}); "
+                "the machine may be short of memory",
+            )
 
     async def _settle(self, job: _Job, ending: Outcome | None) -> None:
         """The terminal row, or the way back into the queue when there is no ending."""

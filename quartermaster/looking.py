@@ -1,13 +1,14 @@
 """What is known of a mission by the rules and prices that are in force."""
 
+from typing import NamedTuple
+
 import msgspec
 
-from quartermaster import examine
 from quartermaster.core.assessment import Assessment
 from quartermaster.core.examination import ENTRIES_LIMIT, Examination, rules_version
 from quartermaster.core.pricing import OwnPrices, PriceBook
 from quartermaster.evaluate import assess_mission, edition_of, nothing_to_check
-from quartermaster.examine import Seen
+from quartermaster.examine import look
 from quartermaster.store import missions
 from quartermaster.store.database import Connection
 from quartermaster.store.examinations import Examined
@@ -44,18 +45,38 @@ def rules_of(prices: OwnPrices) -> int:
     return rules_version(edition_of(prices))
 
 
-def look_at(
+class Judged(NamedTuple):
+    """A mission judged alone: its numbers, what is known of it, and what of that is to be remembered."""
+
+    assessment: Assessment
+    examination: Examination
+    fresh: Examined | None
+
+
+def judged(
     connection: Connection,
     workspace: int,
     mission: Mission,
-    assessment: Assessment,
     prices: OwnPrices,
     *,
     limit: int = ENTRIES_LIMIT,
-) -> Seen:
-    """What is known of a mission by the rules that are in force."""
-    price, rules = PriceBook(prices), rules_of(prices)
-    return examine.look(connection, workspace, mission, assessment, price=price, rules=rules, limit=limit)
+    looked: Looked | None = None,
+) -> Judged:
+    """A mission by the rules that are in force. It is examined here where nothing is remembered of it and no
+    other process has `looked` at it; of more entries than the limit it is not examined."""
+    assessment = assess_mission(
+        connection, workspace, mission.mission_id, seed=0, check=nothing_to_check, prices=prices
+    )
+    seen = looked or look(
+        connection,
+        workspace,
+        mission,
+        assessment,
+        price=PriceBook(prices),
+        rules=rules_of(prices),
+        limit=limit,
+    )
+    return Judged(assessment, seen.examination, seen.fresh)
 
 
 def looked_at(
@@ -64,18 +85,13 @@ def looked_at(
     mission_id: str,
     prices: OwnPrices,
     *,
-    limit: int | None = None,
+    limit: int = ENTRIES_LIMIT,
 ) -> Looked | None:
-    """What is known of the mission of this id, judged anew where nothing is remembered of it."""
+    """What is known of the mission of this id, found out where nothing is remembered of it."""
     mission = missions.find_mission(connection, workspace, mission_id)
     if mission is None:
         return None
-    assessment = assess_mission(
-        connection, workspace, mission_id, seed=0, check=nothing_to_check, prices=prices
-    )
-    examination, fresh = look_at(
-        connection, workspace, mission, assessment, prices, limit=ENTRIES_LIMIT if limit is None else limit
-    )
+    _, examination, fresh = judged(connection, workspace, mission, prices, limit=limit)
     return Looked(
         examination,
         mission.key,

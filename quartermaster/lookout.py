@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
-import structlog
 from anyio.abc import TaskStatus
 
+from quartermaster.core.examination import ENTRIES_LIMIT
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import StorageBusy
 from quartermaster.store.database import Database
+from quartermaster.worker import Look
 from quartermaster.workers import WORKER_MEMORY, WorkerDied, Workers, worker_command
 
 if TYPE_CHECKING:
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
 
 LONG_ENTRIES: Final = 2_000
 """Shorter missions are examined where they are asked for: that takes less time than to ask elsewhere."""
-_TRIES: Final = 2
 _IDLE_SECONDS: Final = 20.0
 _RETIRING_SECONDS: Final = 5.0
-
-_log = structlog.get_logger()
 
 
 class Lookout:
@@ -56,31 +54,24 @@ class Lookout:
                 await self._workers.close()
 
     async def look(
-        self, workspace: int, mission_id: str, *, seconds: float, limit: int | None = None
+        self, workspace: int, mission_id: str, *, seconds: float, limit: int = ENTRIES_LIMIT
     ) -> "Looked | None":
-        """What is known of a mission; None when there is none of this id. One of more entries than the limit,
-        else than the usual one, is not examined.
+        """What is known of a mission; None when there is none of this id. One of more entries than the limit
+        is not examined.
 
         Raises StorageBusy when that takes longer than these seconds, or when the process ended early.
         """
         from quartermaster.looking import Looked  # noqa: PLC0415 - detectors are slow to load
 
-        asked = {
-            "type": "look",
-            "workspace": workspace,
-            "mission_id": mission_id,
-            "limit": limit,
-            "prices": self._prices,
-        }
+        asked = Look(workspace, mission_id, limit, self._prices)
         request, answers = msgspec.json.encode(asked), msgspec.json.Decoder(Looked | None)
         try:
             with anyio.fail_after(seconds):
                 async with self._turn:
-                    for _ in range(_TRIES):
-                        try:
-                            return await self._workers.ask(request, answers)
-                        except WorkerDied as error:
-                            _log.warning("an examining process died", mission_id=mission_id, how=str(error))
+                    return await self._workers.ask(request, answers, mission_id=mission_id)
         except TimeoutError:
             raise StorageBusy("the mission takes too long to be examined; try again later") from None
-        raise StorageBusy("the mission could not be examined; the machine may be short of memory")
+        except WorkerDied:
+            raise StorageBusy(
+                "the mission could not be examined; the machine may be short of memory"
+            ) from None

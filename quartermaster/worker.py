@@ -34,17 +34,17 @@ class Evaluation(msgspec.Struct, frozen=True, tag="evaluation"):
 
     run: Run
     profile: Profile
-    prices: OwnPrices = OwnPrices()
+    prices: OwnPrices
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
-    """A mission that is to be examined, unless it has more entries than the limit (else the usual one). The
-    answer is a `Looked`, or null where there is no such mission."""
+    """A mission that is to be examined, unless it has more entries than the limit. The answer is a `Looked`,
+    or null where there is no such mission."""
 
     workspace: int
     mission_id: str
-    limit: int | None = None
-    prices: OwnPrices = OwnPrices()
+    limit: int
+    prices: OwnPrices
 
 
 def main(database: Path, memory_bytes: int) -> int:

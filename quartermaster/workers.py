@@ -10,12 +10,15 @@ from typing import Final, TypeVar
 
 import anyio
 import msgspec
+import structlog
 from anyio import CancelScope
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 T = TypeVar("T")
 
+TRIES: Final = 2
+"""How many processes one request may cost."""
 ANSWER_LIMIT: Final = 64 * 2**20
 WORKER_MEMORY: Final = 4 << 30
 """Bytes of its own that such a process may have."""
@@ -24,6 +27,8 @@ PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
 _KILL_SECONDS: Final = 5.0
 _LAST_WORDS: Final = 1.0
 """For a worker that closed its pipe to have ended."""
+
+_log = structlog.get_logger()
 
 
 def worker_command(database: Path, memory_bytes: int = WORKER_MEMORY) -> list[str]:
@@ -105,11 +110,22 @@ class Workers:
     def pids(self) -> tuple[int, ...]:
         return tuple(worker.pid for worker in (*self._busy, *self._idle) if worker.alive)
 
-    async def ask(self, request: bytes, answers: msgspec.json.Decoder[T]) -> T:
+    async def ask(self, request: bytes, answers: msgspec.json.Decoder[T], **about: str) -> T:
         """Have one request answered; whatever interrupts this also ends the process that worked on it.
 
-        Raises WorkerDied when it ends by itself, or answers with what the decoder refuses.
+        Another process is asked when one ends by itself, or answers with what the decoder refuses. The log
+        tells of each, and what it was asked `about`; raises WorkerDied once that were as many as are tried.
         """
+        last = WorkerDied("none was started")
+        for _ in range(TRIES):
+            try:
+                return await self._ask_one(request, answers)
+            except WorkerDied as error:
+                _log.warning("worker died", how=str(error), **about)
+                last = error
+        raise last
+
+    async def _ask_one(self, request: bytes, answers: msgspec.json.Decoder[T]) -> T:
         worker = await self._take()
         self._busy.add(worker)
         answered = False

@@ -6,9 +6,8 @@ import msgspec
 import pytest
 
 from quartermaster.core.pricing import OwnPrices
-from quartermaster.evaluate import assess_mission, nothing_to_check
 from quartermaster.examiner import Examiner
-from quartermaster.looking import look_at, rules_of
+from quartermaster.looking import judged, rules_of
 from quartermaster.store import access, examinations, journal, missions
 from quartermaster.store.database import Database
 from quartermaster.store.missions import MissionFilter
@@ -55,10 +54,7 @@ class Place:
     def look(self, mission_id, limit=250_000):
         def look(connection):
             mission = missions.find_mission(connection, self.workspace, mission_id)
-            assessment = assess_mission(
-                connection, self.workspace, mission_id, 0, check=nothing_to_check, prices=PRICES
-            )
-            return look_at(connection, self.workspace, mission, assessment, PRICES, limit=limit)
+            return judged(connection, self.workspace, mission, PRICES, limit=limit)
 
         return self.database.read_blocking(look)
 

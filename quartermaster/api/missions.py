@@ -8,7 +8,6 @@ import msgspec
 from litestar import get
 from litestar.params import FromPath
 
-from quartermaster import evaluate
 from quartermaster.api.access import Call, query_of, services_of
 from quartermaster.api.answers import Answer, answer
 from quartermaster.api.bodies import Query
@@ -144,18 +143,18 @@ async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     """
     services, workspace = services_of(request), request.auth.workspace
 
-    def read(connection: Connection, mission: Mission) -> _Detail | str:
+    def read(connection: Connection, mission: Mission) -> _Detail | Mission:
         known = services.recent_details.find(mission)
         if known is not None:
             return _Detail(known, None)
         if services.lookout is not None and mission.entries >= LONG_ENTRIES:
-            return mission.mission_id
+            return mission
         return _detail_of(connection, workspace, mission, services, None)
 
     found = await read_of_mission(request, mission_id, read, seconds=_ASSESSMENT_SECONDS)
-    if isinstance(found, str):
+    if isinstance(found, Mission):
         assert services.lookout is not None
-        looked = await services.lookout.look(workspace, found, seconds=_ASSESSMENT_SECONDS)
+        looked = await services.lookout.look(workspace, found.mission_id, seconds=_ASSESSMENT_SECONDS)
         found = await read_of_mission(
             request,
             mission_id,
@@ -180,27 +179,19 @@ def _detail_of(
     connection: Connection, workspace: int, mission: Mission, services: Services, looked: "Looked | None"
 ) -> _Detail:
     """Everything about a mission, examined here unless another process has `looked` at it."""
-    from quartermaster.looking import look_at  # noqa: PLC0415 - detectors are slow to load
+    from quartermaster.looking import judged  # noqa: PLC0415 - detectors are slow to load
 
-    assessment = evaluate.assess_mission(
-        connection,
-        workspace,
-        mission.mission_id,
-        seed=0,
-        check=evaluate.nothing_to_check,
-        prices=services.prices,
-    )
-    seen = looked or look_at(connection, workspace, mission, assessment, services.prices)
+    assessment, examination, fresh = judged(connection, workspace, mission, services.prices, looked=looked)
     detail = mission_detail(
         mission,
         assessment,
-        seen.examination,
+        examination,
         outcomes=missions.outcomes_of(connection, mission.key),
         sources=[source_detail(one) for one in sources.sources_of(connection, mission.key)],
     )
     told = msgspec.json.encode(detail)
     services.recent_details.keep(mission, told)
-    return _Detail(told, seen.fresh)
+    return _Detail(told, fresh)
 
 
 @get(

@@ -29,7 +29,7 @@ from quartermaster.core.selection import Selection, selection_of
 from quartermaster.core.trends import trends_of
 from quartermaster.core.tuning import Known
 from quartermaster.errors import HomeLocked, NotFound, Rejected, StorageError, UsageError
-from quartermaster.evaluate import assess_mission, edition_of, execute_here, nothing_to_check
+from quartermaster.evaluate import edition_of, execute_here, nothing_to_check
 from quartermaster.freezing import Side
 from quartermaster.home import DAEMON, EVALUATION, Home, choose_workspace, hold, holder, open_home
 from quartermaster.ingest import Progress, ingest_paths
@@ -103,22 +103,19 @@ class Local:
     def mission(self, mission_id: str) -> Row:
         prices = own_prices(self._settings)
 
-        from quartermaster.looking import look_at
+        from quartermaster.looking import judged
 
         def find(connection: Connection) -> tuple[Row, Examined | None]:
             mission = self._found(connection, mission_id)
-            assessment = assess_mission(
-                connection, self._workspace, mission_id, 0, check=nothing_to_check, prices=prices
-            )
-            seen = look_at(connection, self._workspace, mission, assessment, prices)
+            assessment, examination, fresh = judged(connection, self._workspace, mission, prices)
             detail = mission_detail(
                 mission,
                 assessment,
-                seen.examination,
+                examination,
                 outcomes=missions.outcomes_of(connection, mission.key),
                 sources=[_ledger_detail(one) for one in sources.sources_of(connection, mission.key)],
             )
-            return detail, seen.fresh
+            return detail, fresh
 
         detail, fresh = self._read(find)
         if fresh is not None:

@@ -14,8 +14,7 @@ from quartermaster.core.selection import Selection
 from quartermaster.core.set_verdicts import MetricComparison
 from quartermaster.core.transcript import Event, EventKind
 from quartermaster.core.trials import TaskRecord
-from quartermaster.evaluate import assess_mission, nothing_to_check
-from quartermaster.looking import look_at
+from quartermaster.looking import judged
 from quartermaster.mcp_tools.anchors import event_anchor, step_anchor
 from quartermaster.mcp_tools.budget import clipped
 from quartermaster.mcp_tools.records import Place, Terms
@@ -79,12 +78,10 @@ def read_words(connection: Connection, workspace: int, mission_id: str, terms: T
     mission = missions.find_mission(connection, workspace, mission_id)
     if mission is None or mission.entries > _MOST_ENTRIES_READ:
         return Words(mission_id)
-    assessment = assess_mission(
-        connection, workspace, mission_id, 0, check=nothing_to_check, prices=terms.prices
-    )
     transcript = read_transcript(connection, mission, price=PriceBook(terms.prices))
-    seen = look_at(connection, workspace, mission, assessment, terms.prices).examination
-    return Words(mission_id, transcript.events, seen)
+    return Words(
+        mission_id, transcript.events, judged(connection, workspace, mission, terms.prices).examination
+    )
 
 
 def explained(report: Report, place: Place, terms: Terms, candidate: Selection | None) -> Explanation:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # detectors take longer to load than everything else, and few
     from quartermaster.core.examination import Examination
 
 _SEVERITIES: Final = ("high", "warn", "info")
-_ENTRIES_WAITED_FOR: Final = 20_000
 _AT_ONCE: Final = 500
 
 
@@ -101,24 +100,25 @@ def outdated(
     rules: int,
     *,
     quiet_before: int,
-    longer_an_entry: int = 0,
-    entries: range = range(2**62),
+    longer_an_entry: int,
+    longer_at_most: int,
+    entries: range,
     limit: int,
 ) -> list[tuple[int, str]]:
     """Workspace and id of missions that have not changed since an instant and are not examined as they are
     now, by the rules of now; last changed first. For each of its entries a mission has to be quiet for
-    `longer_an_entry` nanoseconds more, for 20,000 of them at most; only those with as many `entries` are
-    looked for."""
+    `longer_an_entry` nanoseconds more, but no more than `longer_at_most` in all; only those with as many
+    `entries` are looked for."""
     return connection.execute(
         "select m.workspace, m.mission_id from mission m left join examination e on e.mission = m.id"
-        " where m.mission_id is not null and m.changed_at < ? - ? * min(m.entries, ?)"
+        " where m.mission_id is not null and m.changed_at < ? - min(? * m.entries, ?)"
         " and m.entries between ? and ?"
         " and (e.revision is not m.revision or e.rules is not ?)"
         " order by m.changed_at desc, m.id desc limit ?",
         (
             quiet_before,
             longer_an_entry,
-            _ENTRIES_WAITED_FOR,
+            longer_at_most,
             entries.start,
             entries.stop - 1,
             rules,

@@ -26,8 +26,8 @@ SEARCH_LIMIT: Final = 200
 """Characters of a phrase that may be searched for."""
 
 EntryKey = int | str
-_Row = tuple[int, EntryKey, int, int]
 """How an id is stored: `j_` + 16 hex digits as a number of the same order, any other id as it is."""
+_Row = tuple[int, EntryKey, int, int]
 
 _OWN_PREFIX: Final = "eval."
 _LINK_CHUNK: Final = 500

@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -103,20 +102,18 @@ class Ordeal:
         assert daemon is not None
         began = time.monotonic()
         self._clients.finish(_CLIENT_SECONDS)
-        left, moved = self._unsettled(), began
-        while left and time.monotonic() < moved + _SETTLE_SECONDS:
+        while not self._is_settled() and time.monotonic() < began + _SETTLE_SECONDS:
             time.sleep(0.1)
-            if (now := self._unsettled()) < left:
-                left, moved = now, time.monotonic()
         self.settle_seconds = time.monotonic() - began
         return daemon
 
-    def _unsettled(self) -> int:
-        """Lines that nobody has read and runs that have not ended."""
+    def _is_settled(self) -> bool:
         lines = sum(map(len, self.promises.lines.values()))
-        read = self._ask("select coalesce(sum(accepted + rejected + duplicate + conflicting), 0) from source")
-        runs = self._ask("select count(*) from eval_run where status in ('queued', 'running')")
-        return max(0, lines - read) + runs
+        return bool(
+            self._ask("select coalesce(sum(accepted + rejected + duplicate + conflicting), 0) from source")
+            >= lines
+            and not self._ask("select count(*) from eval_run where status in ('queued', 'running')")
+        )
 
     def _ask(self, query: str) -> int:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
@@ -150,7 +147,6 @@ class Ordeal:
             "settle_seconds": round(self.settle_seconds, 1),
             "database_bytes": self.database.stat().st_size,
             "violations": len(violations),
-            "kinds": dict(Counter(one.kind for one in violations)),
             "examples": [f"{one.kind}: {one.what}"[:500] for one in violations[:_SHOWN]],
         }
 
