@@ -6,7 +6,7 @@ from typing import Final
 from quartermaster.core.behaviour import shown_edge
 from quartermaster.core.comparison import dollars
 from quartermaster.core.set_verdicts import MetricComparison, SetComparison, Stratum
-from quartermaster.core.set_wording import percent, points, probability, range_of, runs_word, shown
+from quartermaster.core.set_wording import bare_probability, percent, points, range_of, runs_word, shown
 
 _SHOWN_TASKS: Final = 50
 
@@ -95,7 +95,7 @@ def _metric_cells(metric: MetricComparison) -> tuple[str, ...]:
         shown(metric, metric.candidate),
         range_of(metric) if metric.interval else "cannot be said",
         str(metric.tasks),
-        "cannot be said" if p is None else probability(p).removeprefix("p "),
+        "cannot be said" if p is None else bare_probability(p),
         f"{metric.test}; {metric.interval_method}" if metric.test else "",
     )
 

@@ -101,9 +101,15 @@ def percent(share: float) -> str:
 
 
 def probability(p: float) -> str:
+    """`p 0.03`, or `p < 0.001`."""
+    return f"p {bare_probability(p)}"
+
+
+def bare_probability(p: float) -> str:
+    """A probability where it is plain that it is one: `0.03`, or `< 0.001`."""
     if p < 0.001:
-        return "p < 0.001"
-    return f"p {p:.3f}" if p < 0.01 else f"p {p:.2f}"
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.01 else f"{p:.2f}"
 
 
 def runs_word(runs: int) -> str:
@@ -136,7 +142,7 @@ def _facts(metric: MetricComparison, population: Population) -> Iterator[str]:
     if metric.p is not None:
         chance = probability(metric.p)
         if metric.adjusted_p is not None and probability(metric.adjusted_p) != chance:
-            chance += f", {probability(metric.adjusted_p).removeprefix('p ')} after Holm"
+            chance += f", {bare_probability(metric.adjusted_p)} after Holm"
         yield chance
 
 
