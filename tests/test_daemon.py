@@ -225,11 +225,6 @@ class Part:
         await anyio.sleep_forever()
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
 async def test_a_part_that_fails_is_started_again_and_readiness_tells(tmp_path: Path):
     with Database(tmp_path / "quartermaster.db") as database:

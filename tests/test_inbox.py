@@ -25,11 +25,6 @@ pytestmark = pytest.mark.anyio
 SAMPLES = Path(__file__).resolve().parents[1] / "data/samples"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Deaf(Ingester):
     """An ingester that no event ever reaches, as it happens when a watcher loses them."""
 
@@ -149,6 +144,8 @@ async def test_a_scan_that_was_held_up_once_makes_the_next_ones_no_rarer(ship: S
         await until(lambda: ingester.scans == 3)
         append(ship.inbox / "a.ndjson", entry(1) + b"\n")
         await until(lambda: ship.has(1), 20)
+    assert ingester.scans >= 3
+    assert ship.count() == 1
 
 
 async def test_what_events_do_not_tell_the_scan_finds(ship: Ship) -> None:
@@ -192,6 +189,7 @@ async def test_an_inbox_that_is_removed_and_made_again_works_on(ship: Ship) -> N
         await until(ship.inbox.is_dir)
         append(ship.inbox / "a.ndjson", entry(2) + b"\n")
         await until(lambda: ship.count() == 2)
+    assert ship.has(1) and ship.has(2)
 
 
 async def test_an_inbox_whose_place_is_taken_does_not_stop_the_others(ship: Ship) -> None:
@@ -201,6 +199,8 @@ async def test_an_inbox_whose_place_is_taken_does_not_stop_the_others(ship: Ship
     async with running(Ingester(ship.database, ship.root, scan_seconds=0.2)):
         append(ship.inbox / "a.ndjson", entry(1) + b"\n")
         await until(lambda: ship.count() == 1)
+    assert ship.has(1)
+    assert (ship.root / "blocked").read_text() == "a file"
 
 
 async def test_a_folder_that_is_the_inbox_of_two_workspaces_goes_to_both_at_once(ship: Ship) -> None:
@@ -213,6 +213,7 @@ async def test_a_folder_that_is_the_inbox_of_two_workspaces_goes_to_both_at_once
         append(folder / "a.ndjson", entry(1) + b"\n")
         await until(lambda: ship.count() == 1)
         await until(lambda: ship.count(other) == 1)
+    assert ship.states() == ["complete"]
 
 
 async def test_files_that_are_still_being_written_elsewhere_are_left_alone(ship: Ship) -> None:
@@ -234,6 +235,7 @@ async def test_names_that_are_no_text_do_not_end_the_watching(ship: Ship) -> Non
         await until(lambda: ship.count() == 3)
         append(ship.inbox / "plain.ndjson", entry(3) + b"\n")
         await until(lambda: ship.count() == 4)
+    assert all(ship.has(number) for number in range(4))
 
 
 async def test_a_session_at_rest_has_its_outcome(ship: Ship) -> None:
@@ -286,6 +288,8 @@ async def test_a_database_that_another_process_keeps_busy_is_waited_for(ship: Sh
             await anyio.sleep(6)
             other.execute("rollback")
         await until(lambda: ship.count() == 1)
+    assert ship.has(1)
+    assert ship.states() == ["complete"]
 
 
 async def test_a_large_file_keeps_no_small_one_waiting(ship: Ship) -> None:

@@ -30,11 +30,6 @@ WAIT = 20
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path / "quartermaster.db") as database:
         database.write_blocking(prepare)

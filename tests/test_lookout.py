@@ -26,11 +26,6 @@ PRICES = OwnPrices()
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path / "quartermaster.db") as database:
         yield database
@@ -144,12 +139,14 @@ async def test_a_look_that_takes_too_long_is_given_up_and_its_process_ended(
     database: Database, workspace: int
 ) -> None:
     async with at_work(Lookout(database, PRICES)) as lookout:
-        await lookout.look(workspace, "short", seconds=60)
+        first = await lookout.look(workspace, "short", seconds=60)
         [process] = children()
         os.kill(process, signal.SIGSTOP)
         with pytest.raises(StorageBusy, match="too long"):
             await lookout.look(workspace, "short", seconds=0.3)
         await until(lambda: not children())
+        assert await lookout.look(workspace, "short", seconds=60) == first
+        assert children() not in (set(), {process})
 
 
 async def test_long_missions_that_went_quiet_are_examined_by_it(database: Database, workspace: int) -> None:
@@ -160,6 +157,7 @@ async def test_long_missions_that_went_quiet_are_examined_by_it(database: Databa
             await tasks.start(examiner.run)
             await until(lambda: _examined(database) == {"long", "short"})
             tasks.cancel_scope.cancel()
+    assert _examined(database) == {"long", "short"}
 
 
 def _examined(database: Database) -> set[str]:

@@ -59,11 +59,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     listening.close()
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def test_a_daemon_tells_that_it_is_ready_that_it_lives_and_that_it_stops(start_daemon, manager: Manager):
     daemon = start_daemon(NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="600000")
     told = manager.hear_until("READY=1")
@@ -135,9 +130,15 @@ def test_an_abstract_address_is_understood(tmp_path: Path):
         assert listening.recv(4096) == b"READY=1\nSTATUS=here"
 
 
-def test_a_manager_that_is_gone_is_no_failure(tmp_path: Path):
-    ServiceManager(str(tmp_path / "nobody"), None).tell("READY=1")
+def test_a_manager_that_is_gone_is_no_failure_and_one_that_comes_back_is_told(tmp_path: Path):
+    told = ServiceManager(str(tmp_path / "manager"), None)
+    told.tell("READY=1")
     ServiceManager(None, None).tell("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "manager"))
+        listening.settimeout(5)
+        told.tell("STATUS=here")
+        assert listening.recv(4096) == b"STATUS=here"
 
 
 def test_children_do_not_inherit_whom_to_tell():

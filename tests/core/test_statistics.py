@@ -1,6 +1,8 @@
 """The statistics agree with SciPy and statsmodels to 1e-9, and never say NaN or infinity."""
 
+import gc
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -21,6 +23,14 @@ from quartermaster.core.distributions import (
 from quartermaster.core.sequential import log_e_value, watch
 
 COUNTS = st.integers(0, 400)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_there_is_no_garbage() -> Iterator[None]:
+    """statsmodels looks through everything that there is, in each call."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def close(value):

@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ class Ordeal:
             "settle_seconds": round(self.settle_seconds, 1),
             "database_bytes": self.database.stat().st_size,
             "violations": len(violations),
+            "kinds": dict(Counter(one.kind for one in violations)),
             "examples": [f"{one.kind}: {one.what}"[:500] for one in violations[:_SHOWN]],
         }
 

@@ -75,17 +75,17 @@ def test_each_of_the_sixty_texts_is_the_title_of_a_mission_and_its_first_step(op
     assert page.evaluate(NOTHING_BUILT) == NOTHING
 
 
-def test_a_recording_that_is_hostile_everywhere_is_only_text_in_every_format(
-    daemon: Daemon, open_page: Open
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_recording_that_is_hostile_everywhere_is_only_text(
+    daemon: Daemon, open_page: Open, name: str
 ) -> None:
     page = open_page("#/missions")
-    for name in FORMATS:
-        mission = daemon.get(f"/api/v1/missions?format={name}&limit=1")["rows"][0]["mission_id"]
-        address = page.evaluate("id => `#/mission/${encodeURIComponent(id)}`", mission)
-        for query in ("?step=1", "?step=3", *(f"?tab={tab}" for tab in TABS)):
-            shown(page, address + query)
-            expect(page.locator(".panel > *").first).to_be_visible()
-            assert page.evaluate(NOTHING_BUILT) == NOTHING, (name, query)
+    mission = daemon.get(f"/api/v1/missions?format={name}&limit=1")["rows"][0]["mission_id"]
+    address = page.evaluate("id => `#/mission/${encodeURIComponent(id)}`", mission)
+    for query in ("?step=1", "?step=3", *(f"?tab={tab}" for tab in TABS)):
+        shown(page, address + query)
+        expect(page.locator(".panel > *").first).to_be_visible()
+        assert page.evaluate(NOTHING_BUILT) == NOTHING, query
 
 
 @pytest.mark.parametrize(

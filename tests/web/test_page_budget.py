@@ -73,8 +73,8 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
     page.locator(f"qm-list[aria-rowcount='{LONG_STEPS + 2}']").wait_for()
     whole = time.perf_counter() - began
     page.get_by_role("tab", name="Findings (").wait_for(timeout=90_000)
-    floor = page.evaluate(EMPTY)
-    frames = page.evaluate(SCROLLING)
+    rounds = [(page.evaluate(SCROLLING), page.evaluate(EMPTY)) for _ in range(3)]
+    frames, floor = min(rounds, key=lambda one: one[0]["median"])  # others take their share of the processor
     protocol = page.context.new_cdp_session(page)
     protocol.send("HeapProfiler.collectGarbage")
     protocol.send("Performance.enable")
@@ -94,5 +94,5 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
     assert whole < 2.0 * SLACK
     assert heap < 80
     assert rows < 60
-    assert frames["blank"] == 0
-    assert frames["median"] <= max(100, 6 * floor)  # beside other tests on the same cores
+    assert [one["blank"] for one, _ in rounds] == [0, 0, 0]
+    assert round(frames["median"], 1) <= max(50, round(3 * floor, 1))
