@@ -10,7 +10,7 @@ _EDGE = "tests/api/test_edge.py::test_"
 
 CASES: dict[int, Case] = {
     181: (
-        _HOSTILE + "a_recording_that_is_hostile_everywhere_is_only_text_in_every_format",
+        _HOSTILE + "a_recording_that_is_hostile_everywhere_is_only_text",
         _PAGE + "traces_never_become_markup",
     ),
     182: (
@@ -18,7 +18,7 @@ CASES: dict[int, Case] = {
         _PAGE + "the_page_is_small_and_asks_no_other_host",
     ),
     183: (
-        _HOSTILE + "a_recording_that_is_hostile_everywhere_is_only_text_in_every_format",
+        _HOSTILE + "a_recording_that_is_hostile_everywhere_is_only_text",
         "tests/cli/test_output.py::test_control_characters_of_a_recording_do_not_reach_the_terminal",
     ),
     184: (_BUDGET + "a_mission_of_a_hundred_thousand_steps_opens_and_scrolls",),
