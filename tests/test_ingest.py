@@ -562,12 +562,14 @@ def test_however_a_file_goes_on_each_entry_is_kept_once(
         assert crew.ids() == [f"j_{number:016x}" for number in range(30 * step + 30)]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 700])
-def test_a_file_may_be_cut_and_grow_again(crew: Crew, kept: int) -> None:
+@pytest.mark.parametrize("is_seen_cut", [True, False])
+@pytest.mark.parametrize("kept", [0, 1, 700, 2_000])
+def test_a_file_may_be_cut_and_grow_again(crew: Crew, kept: int, is_seen_cut: bool) -> None:
     path = crew.write("a.ndjson", *[entry(number) for number in range(30)])
     crew.ingest(path)
     os.truncate(path, kept)
-    crew.ingest(path)
+    if is_seen_cut:
+        crew.ingest(path)
     grown(path, b"\n" + b"".join(entry(number) + b"\n" for number in range(30, 90)))
     crew.ingest(path)
     assert crew.count() == 90
