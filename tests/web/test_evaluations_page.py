@@ -221,19 +221,26 @@ def test_whoever_may_only_look_sees_no_button_that_would_be_refused(
 
 def test_five_thousand_steps_lie_beside_five_thousand(open_page: Open) -> None:
     page = open_page("#/runs")
-    on_the_page = []
-    asked = "performance.getEntriesByType('resource').findLast((one) => one.name.includes('/diff/')).duration"
-    for baseline, candidate in (("walk-1", "walk-2"), ("walk-2", "walk-1"), ("walk-1", "walk-2")):
-        page.evaluate("location.hash = '#/runs'")
-        expect(page.locator("h1")).to_have_text("Runs")
-        began = time.monotonic()
-        page.evaluate(f"location.hash = '#/compare?baseline={baseline}&candidate={candidate}'")
-        page.locator(LINES + ".deleted, " + LINES + ".inserted").first.wait_for()
-        seconds = time.monotonic() - began
-        api_seconds = page.evaluate(asked) / 1000
-        print(f"{STEPS:,} x {STEPS:,} steps: {1000 * seconds:.0f} ms, {1000 * api_seconds:.0f} ms the API")
-        on_the_page.append(seconds - api_seconds)
-    assert min(on_the_page) < 1  # of three, since others take their share of the processor
+    expect(page.locator("h1")).to_have_text("Runs")
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked() -> float:
+        """Seconds of processor that the page took so far: what others take is not counted."""
+        metrics = protocol.send("Performance.getMetrics")["metrics"]
+        return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
+
+    began, before = time.monotonic(), worked()
+    page.evaluate("location.hash = '#/compare?baseline=walk-1&candidate=walk-2'")
+    page.locator(LINES + ".deleted").first.wait_for()
+    seconds, page_seconds = time.monotonic() - began, worked() - before
+    asked = "performance.getEntriesByType('resource').find((one) => one.name.includes('/diff/')).duration"
+    api_seconds = page.evaluate(asked) / 1000
+    print(
+        f"{STEPS:,} x {STEPS:,} steps: {1000 * seconds:.0f} ms, {1000 * api_seconds:.0f} ms of it the API;"
+        f" {1000 * page_seconds:.0f} ms of processor in the page"
+    )
+    assert 0 < page_seconds < 1
     assert page.locator(LINES).count() < 80
     page.locator("qm-difference qm-list").focus()
     page.keyboard.press("End")
