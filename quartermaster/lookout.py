@@ -7,7 +7,6 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from quartermaster.core.examination import ENTRIES_LIMIT
 from quartermaster.core.pricing import OwnPrices
 from quartermaster.errors import StorageBusy
 from quartermaster.store.database import Database
@@ -54,16 +53,17 @@ class Lookout:
                 await self._workers.close()
 
     async def look(
-        self, workspace: int, mission_id: str, *, seconds: float, limit: int = ENTRIES_LIMIT
+        self, workspace: int, mission_id: str, *, seconds: float, limit: int | None = None
     ) -> "Looked | None":
-        """What is known of a mission; None when there is none of this id. One of more entries than the limit
-        is not examined.
+        """What is known of a mission; None when there is none of this id. One of more entries than the limit,
+        else than `ENTRIES_LIMIT`, is not examined.
 
         Raises StorageBusy when that takes longer than these seconds, or when the process ended early.
         """
-        from quartermaster.looking import Looked  # noqa: PLC0415 - detectors are slow to load
+        from quartermaster.core.examination import ENTRIES_LIMIT  # noqa: PLC0415 - detectors are slow to load
+        from quartermaster.looking import Looked  # noqa: PLC0415 - as above
 
-        asked = Look(workspace, mission_id, limit, self._prices)
+        asked = Look(workspace, mission_id, ENTRIES_LIMIT if limit is None else limit, self._prices)
         request, answers = msgspec.json.encode(asked), msgspec.json.Decoder(Looked | None)
         try:
             with anyio.fail_after(seconds):

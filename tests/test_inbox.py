@@ -144,7 +144,6 @@ async def test_a_scan_that_was_held_up_once_makes_the_next_ones_no_rarer(ship: S
         await until(lambda: ingester.scans == 3)
         append(ship.inbox / "a.ndjson", entry(1) + b"\n")
         await until(lambda: ship.has(1), 20)
-    assert ingester.scans >= 3
     assert ship.count() == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import stat
 import sys
 import time
@@ -30,6 +31,11 @@ def test_a_daemon_that_may_open_64_files_starts_and_answers(home: Path, samples:
     with Daemon.start(home, program=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *PROGRAM)) as daemon:
         deliver(samples / "native/login_fix.ndjson", home / "inbox/local")
         daemon.wait_for(lambda: daemon.get("/api/v1/missions")["count"] == 2)
+        limits = Path(f"/proc/{daemon.process.pid}/limits").read_text()
+        assert re.search(r"^Max open files +64 +64 ", limits, re.MULTILINE)
+        assert daemon.request("GET", "/readyz").status == 200
+        missions = [row["mission_id"] for row in daemon.get("/api/v1/missions")["rows"]]
+        assert len(set(missions)) == 2
 
 
 def test_a_daemon_without_a_folder_for_temporary_files_works(home: Path, tmp_path: Path):
