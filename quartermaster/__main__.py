@@ -17,12 +17,12 @@ def _start(words: list[str]) -> None:
     match words:
         case ["--version" | "-V"]:
             sys.stdout.write(f"quartermaster {__version__}\n")
-        case ["worker", "--database", database, "--memory", memory]:
+        case ["worker", "--database", database, "--memory", memory, "--nice", niceness]:
             from pathlib import Path  # noqa: PLC0415 - the version must not wait for it
 
             from quartermaster import worker  # noqa: PLC0415
 
-            sys.exit(worker.main(Path(database), int(memory)))
+            sys.exit(worker.main(Path(database), int(memory), int(niceness)))
         case ["batch-worker"]:
             from quartermaster.batch.processes import serve  # noqa: PLC0415
 

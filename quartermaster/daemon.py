@@ -43,6 +43,7 @@ from quartermaster.store import access, retention
 from quartermaster.store.access import Workspace
 from quartermaster.store.database import Connection, Database, quick_check, sqlite_fault
 from quartermaster.store.retention import Policy
+from quartermaster.workers import BACKGROUND_NICENESS
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -191,11 +192,14 @@ def _upkeep(
     health: "Health",
 ) -> dict[str, Callable[..., Coroutine[Any, Any, None]]]:
     """What nobody has to ask for, by name, in the order in which it is started."""
+    background = Lookout(
+        database, prices, memory_bytes=settings.eval_worker_memory_bytes, niceness=BACKGROUND_NICENESS
+    )
     examiner = Examiner(
         database,
         prices,
         busy=lambda: running.supervisor.working or database.waiting_changes() > 0,
-        lookout=running.lookout,
+        lookout=background,
     )
     rounds = partial(
         _retain,
@@ -207,6 +211,7 @@ def _upkeep(
     backup = {} if running.backups is None else {"backup": running.backups.run}
     return {
         "lookout": running.lookout.run,
+        "background lookout": background.run,
         "examiner": examiner.run,
         "alerts": _alerter(database, settings, prices, url).run,
         "retention": rounds,

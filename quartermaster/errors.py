@@ -11,7 +11,8 @@
     ├── HomeLocked                 another daemon owns this home                   exit 2
     ├── StorageError               the database refused or failed                  exit 10
     │   ├── StorageBusy            it is busy or full for the moment; try again
-    │   │   └── StorageFull        the disk has too little room to take anything in
+    │   │   ├── StorageFull        the disk has too little room to take anything in
+    │   │   └── TookTooLong        it took longer than an answer may
     │   └── OutcomeUnknown         the disk failed at the commit: the change may be kept or not
     ├── Rejected                   one record of a recording cannot be accepted
     └── RunFailed                  an evaluation ended without a result            exit 10
@@ -79,6 +80,10 @@ class StorageBusy(StorageError):
 
 class StorageFull(StorageBusy):
     """The disk has too little room; nothing was changed, and it works again once some is freed."""
+
+
+class TookTooLong(StorageBusy):
+    """What was asked for took longer than an answer may; the message says what to do."""
 
 
 class OutcomeUnknown(StorageError):

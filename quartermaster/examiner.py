@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import anyio
@@ -106,12 +105,9 @@ class Examiner:
         entries = range(LONG_ENTRIES, _ENDLESS)
         waiting = await self._database.read(lambda connection: self._waiting(connection, entries, limit=1))
         for workspace, mission_id in waiting:
-            looked = await self._lookout.look(
+            await self._lookout.look(
                 workspace, mission_id, limit=BACKGROUND_ENTRIES, seconds=_READING_SECONDS
             )
-            fresh = None if looked is None else looked.fresh
-            if fresh is not None:
-                await self._database.write(partial(examinations.keep, examined=[fresh]))
         return len(waiting)
 
     def _waiting(self, connection: Connection, entries: range, *, limit: int) -> list[tuple[int, str]]:

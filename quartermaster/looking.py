@@ -46,7 +46,8 @@ def rules_of(prices: OwnPrices) -> int:
 
 
 class Judged(NamedTuple):
-    """A mission judged alone: its numbers, what is known of it, and what of that is to be remembered."""
+    """A mission judged alone: its numbers, what is known of it, and what of that was found out here and is
+    to be remembered."""
 
     assessment: Assessment
     examination: Examination
@@ -67,7 +68,9 @@ def judged(
     assessment = assess_mission(
         connection, workspace, mission.mission_id, seed=0, check=nothing_to_check, prices=prices
     )
-    seen = looked or look(
+    if looked is not None:
+        return Judged(assessment, looked.examination, None)
+    seen = look(
         connection,
         workspace,
         mission,

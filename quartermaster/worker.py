@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,8 +25,6 @@ from quartermaster.store.database import Connection, closing_connection
 
 if TYPE_CHECKING:
     from quartermaster.looking import Looked
-
-_NICENESS: Final = 10
 
 
 class Evaluation(msgspec.Struct, frozen=True, tag="evaluation"):
@@ -47,7 +45,7 @@ class Look(msgspec.Struct, frozen=True, tag="look"):
     prices: OwnPrices
 
 
-def main(database: Path, memory_bytes: int) -> int:
+def main(database: Path, memory_bytes: int, niceness: int) -> int:
     """Answer requests until they end. What would be printed goes to standard error.
 
     A request that needs more than `memory_bytes` fails; the file's pages and the program count in no way.
@@ -56,7 +54,7 @@ def main(database: Path, memory_bytes: int) -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(_NICENESS)  # requests of people go first
+    os.nice(niceness)
     gc.freeze()
     gc.disable()  # rows by the million, and none of them in a cycle: collecting between two requests does
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()

@@ -22,6 +22,8 @@ TRIES: Final = 2
 ANSWER_LIMIT: Final = 64 * 2**20
 WORKER_MEMORY: Final = 4 << 30
 """Bytes of its own that such a process may have."""
+BACKGROUND_NICENESS: Final = 10
+"""Of a process whose answer nobody waits for: requests of people go first."""
 PACKAGE_HOME: Final = Path(__file__).resolve().parent.parent
 """Where a child process works, so that nothing in the user's own folder is imported."""
 _KILL_SECONDS: Final = 5.0
@@ -31,9 +33,12 @@ _LAST_WORDS: Final = 1.0
 _log = structlog.get_logger()
 
 
-def worker_command(database: Path, memory_bytes: int = WORKER_MEMORY) -> list[str]:
+def worker_command(
+    database: Path, memory_bytes: int = WORKER_MEMORY, *, niceness: int = BACKGROUND_NICENESS
+) -> list[str]:
     """How a worker is started: as a hidden command, which a single-file build of the program has too."""
-    return [*own_program(), "worker", "--database", str(database.absolute()), "--memory", str(memory_bytes)]
+    options = {"--database": database.absolute(), "--memory": memory_bytes, "--nice": niceness}
+    return [*own_program(), "worker", *(str(word) for option in options.items() for word in option)]
 
 
 def own_program() -> list[str]:

@@ -677,7 +677,7 @@ def test_a_worker_loads_nothing_of_the_server_and_nothing_for_terminals():
 
 def test_a_single_file_build_starts_itself_as_the_worker(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    command = [sys.executable, "worker", "--database", "/home/q.db", "--memory", "64"]
+    command = [sys.executable, "worker", "--database", "/home/q.db", "--memory", "64", "--nice", "10"]
     assert worker_command(Path("/home/q.db"), 64) == command
 
 

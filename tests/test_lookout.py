@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from quartermaster.core.pricing import OwnPrices
-from quartermaster.errors import StorageBusy
+from quartermaster.errors import TookTooLong
 from quartermaster.examiner import Examiner
-from quartermaster.looking import looked_at
+from quartermaster.looking import Looked, looked_at
 from quartermaster.lookout import LONG_ENTRIES, Lookout
-from quartermaster.store import access, examinations, journal
+from quartermaster.store import access, journal
 from quartermaster.store.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -85,9 +85,9 @@ async def test_it_finds_what_is_found_here(database: Database, workspace: int) -
     assert here is not None
     assert here.examination.counts
     async with at_work(Lookout(database, PRICES)) as lookout:
+        small = await lookout.look(workspace, "long", limit=100, seconds=60)
         assert await lookout.look(workspace, "long", seconds=60) == here
         assert await lookout.look(workspace, "nowhere", seconds=60) is None
-        small = await lookout.look(workspace, "long", limit=100, seconds=60)
     assert small is not None
     assert small.examination.unexamined
     assert not children()
@@ -97,11 +97,10 @@ async def test_what_is_remembered_is_not_found_out_again(database: Database, wor
     async with at_work(Lookout(database, PRICES)) as lookout:
         first = await lookout.look(workspace, "long", seconds=60)
         assert first is not None
-        assert first.fresh is not None
-        await database.write(lambda c: examinations.keep(c, [first.fresh]))
+        assert first.is_fresh
         again = await lookout.look(workspace, "long", seconds=60)
     assert again is not None
-    assert again.fresh is None
+    assert not again.is_fresh
     assert again.examination == first.examination
 
 
@@ -120,7 +119,10 @@ async def test_a_process_that_is_killed_is_followed_by_another(database: Databas
         os.kill(process, signal.SIGSTOP)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_killed_after, 0.3, process)
-            assert await lookout.look(workspace, "short", seconds=60) == first
+            again = await lookout.look(workspace, "short", seconds=60)
+        assert first is not None
+        assert again is not None
+        assert again.examination == first.examination
         assert children() not in (set(), {process})
 
 
@@ -131,22 +133,100 @@ async def _killed_after(seconds: float, process: int) -> None:
 
 async def test_a_process_that_ends_each_time_is_said_in_words(database: Database, workspace: int) -> None:
     async with at_work(Lookout(database, PRICES, command=[sys.executable, "-c", ""])) as lookout:
-        with pytest.raises(StorageBusy, match="could not be examined"):
+        with pytest.raises(TookTooLong, match="could not be examined"):
             await lookout.look(workspace, "short", seconds=60)
 
 
-async def test_a_look_that_takes_too_long_is_given_up_and_its_process_ended(
+async def test_a_look_that_takes_too_long_goes_on_and_is_there_for_who_asks_again(
     database: Database, workspace: int
 ) -> None:
     async with at_work(Lookout(database, PRICES)) as lookout:
-        first = await lookout.look(workspace, "short", seconds=60)
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
         [process] = children()
         os.kill(process, signal.SIGSTOP)
-        with pytest.raises(StorageBusy, match="too long"):
+        with pytest.raises(TookTooLong, match="ask again"):
             await lookout.look(workspace, "short", seconds=0.3)
+        assert not _examined(database)
+        os.kill(process, signal.SIGCONT)
+        await until(lambda: _examined(database) == {"short"})
+        again = await lookout.look(workspace, "short", seconds=60)
+        assert again is not None
+        assert not again.is_fresh
+        assert children() == {process}
+
+
+async def test_an_examination_without_end_is_given_up_and_its_process_ended(
+    database: Database, workspace: int
+) -> None:
+    async with at_work(Lookout(database, PRICES, look_seconds=1)) as lookout:
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
+        [process] = children()
+        os.kill(process, signal.SIGSTOP)
+        with pytest.raises(TookTooLong, match="takes too long"):
+            await lookout.look(workspace, "short", seconds=60)
         await until(lambda: not children())
-        assert await lookout.look(workspace, "short", seconds=60) == first
-        assert children() not in (set(), {process})
+        assert not _examined(database)
+
+
+async def test_who_asks_for_the_same_mission_meanwhile_is_answered_by_the_same_examination(
+    database: Database, workspace: int
+) -> None:
+    found: list[Looked | None] = []
+
+    async def look() -> None:
+        found.append(await lookout.look(workspace, "long", seconds=60))
+
+    async with at_work(Lookout(database, PRICES)) as lookout, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(look)
+    assert found[0] is not None
+    assert [one is found[0] for one in found] == [True, True, True]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun(database: Database, workspace: int) -> None:
+    async with at_work(Lookout(database, PRICES)) as lookout:
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
+        [process] = children()
+        os.kill(process, signal.SIGSTOP)
+        for mission in ("short", "long"):
+            with pytest.raises(TookTooLong, match="ask again"):
+                await lookout.look(workspace, mission, seconds=0.3)
+        os.kill(process, signal.SIGCONT)
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
+    assert _examined(database) == {"short"}
+
+
+async def test_who_waits_when_it_stops_is_told_so_at_once(database: Database, workspace: int) -> None:
+    lookout = Lookout(database, PRICES)
+    with pytest.raises(TookTooLong, match="was not examined"):
+        await lookout.look(workspace, "short", seconds=60)
+    told: list[str] = []
+
+    async def wait() -> None:
+        with pytest.raises(TookTooLong) as refused:
+            await lookout.look(workspace, "short", seconds=60)
+        told.append(str(refused.value))
+
+    async with anyio.create_task_group() as waiters, at_work(lookout):
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
+        [process] = children()
+        os.kill(process, signal.SIGSTOP)
+        waiters.start_soon(wait)
+        await anyio.sleep(0.3)
+        assert not told
+    assert "was not examined" in told[0]
+    assert not children()
+
+
+@pytest.mark.parametrize("niceness", [0, 10])
+async def test_an_answer_that_somebody_waits_for_is_as_urgent_as_the_daemon_itself(
+    database: Database, workspace: int, niceness: int
+) -> None:
+    async with at_work(Lookout(database, PRICES, niceness=niceness)) as lookout:
+        assert await lookout.look(workspace, "nowhere", seconds=60) is None
+        [process] = children()
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, process) == min(19, own + niceness)
 
 
 async def test_long_missions_that_went_quiet_are_examined_by_it(database: Database, workspace: int) -> None:

@@ -19,7 +19,7 @@ from quartermaster.core.difference import Compared, Difference
 from quartermaster.core.matching import ARGUMENTS, MATCH_MODES, Rules
 from quartermaster.core.pricing import PriceBook
 from quartermaster.core.transcript import EventKind, Transcript
-from quartermaster.errors import StorageBusy
+from quartermaster.errors import TookTooLong
 from quartermaster.store import missions, similar
 from quartermaster.store.access import Role
 from quartermaster.store.database import Connection
@@ -161,6 +161,6 @@ def _until(seconds: float) -> Callable[[], None]:
 
     def check() -> None:
         if over():
-            raise StorageBusy("these missions take too long to be read; compare shorter ones")
+            raise TookTooLong("these missions take too long to be read; compare shorter ones")
 
     return check

@@ -139,7 +139,9 @@ async def list_missions(request: Call) -> Answer:
 async def show_mission(request: Call, mission_id: FromPath[str]) -> Answer:
     """One mission judged alone: metrics, failures with their steps, claims, root cause, and its sources.
 
-    Of a mission of 2,000 entries and more the answer may be some seconds old, ten at most.
+    Of a mission of 2,000 entries and more the answer may be some seconds old, ten at most. Where one takes
+    longer to examine than 30 seconds, that goes on after a 503, `took too long`, and is there for who asks
+    again.
     """
     services, workspace = services_of(request), request.auth.workspace
 

@@ -18,6 +18,7 @@ from quartermaster.errors import (
     OutcomeUnknown,
     StorageBusy,
     StorageFull,
+    TookTooLong,
     UsageError,
 )
 
@@ -206,6 +207,8 @@ def problem_of(error: Exception) -> Problem:
             return storage_full(507)
         case OutcomeUnknown():
             return _outcome_unknown()
+        case TookTooLong():
+            return Problem(503, "took too long", str(error), headers={"Retry-After": "5"})
         case StorageBusy():
             return Problem(
                 503, "storage busy", "The database is busy or full; try again.", headers={"Retry-After": "1"}

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from quartermaster.errors import HomeLocked, OutcomeUnknown, StorageBusy, StorageError, StorageFull
+from quartermaster.errors import (
+    HomeLocked,
+    OutcomeUnknown,
+    StorageBusy,
+    StorageError,
+    StorageFull,
+    TookTooLong,
+)
 from quartermaster.imports import without
 from quartermaster.instruments import SIZES, Count, Histogram
 from quartermaster.pulse import Pulse
@@ -399,7 +406,7 @@ class Database:
                 connection.execute("rollback")
         except sqlite3.DatabaseError as error:
             if "interrupted" in str(error):
-                raise StorageBusy("the question took too long; narrow it down") from error
+                raise TookTooLong("the question took too long; narrow it down") from error
             raise self._unread(error) from error
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)  # a statement left open there would keep its snapshot

@@ -2,6 +2,8 @@
 
 import { session } from "./session.js";
 
+const LOOKS = 8;
+const LOOK_AGAIN_MILLISECONDS = 3000;
 const RETRY_MILLISECONDS = [500, 1000, 2000, 4000, 8000];
 
 /** What the server refused, in its own words: `error` is short and stable, `detail` says what to do. */
@@ -92,6 +94,20 @@ export const api = {
   patch: (path, body, signal) => call("PATCH", path, { body: body ?? {}, signal }),
   delete: (path, signal) => call("DELETE", path, { signal }),
 };
+
+/** Everything about a mission. To examine a long one may take longer than an answer may; the server goes on, and
+ * is asked again. */
+export async function examined(mission, signal) {
+  for (let look = 1; ; look += 1) {
+    try {
+      return await api.get(`/api/v1/missions/${part(mission)}`, {}, signal);
+    } catch (error) {
+      if (error.error !== "took too long" || look === LOOKS) throw error;
+    }
+    await new Promise((over) => { setTimeout(over, LOOK_AGAIN_MILLISECONDS); });
+    signal.throwIfAborted();
+  }
+}
 
 /** How two missions differ, and the first lines of it. The server keeps the pairs it was asked for lately. */
 export const difference = (baseline, candidate, signal) =>

@@ -10,7 +10,9 @@ from api_world import MISSION, OWNER, World
 
 from quartermaster import server
 from quartermaster.api import guesses
+from quartermaster.api.problems import problem_of
 from quartermaster.core.tokens import new_token
+from quartermaster.errors import TookTooLong
 
 RUNS = "/api/v1/eval/runs"
 
@@ -44,6 +46,12 @@ def exchanged(port: int, raw: bytes) -> bytes:
 
 def wrong_token(number: int) -> str:
     return new_token(number.to_bytes(32, "big"))[0]
+
+
+def test_what_takes_too_long_is_refused_for_now_with_what_to_do() -> None:
+    problem = problem_of(TookTooLong("narrow it down"))
+    assert (problem.status, problem.error, problem.detail) == (503, "took too long", "narrow it down")
+    assert int(problem.headers["Retry-After"]) > 0
 
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from quartermaster.errors import TookTooLong
 from quartermaster.store import database as module
 from quartermaster.store.database import Connection, Database, connect
 
@@ -58,6 +59,14 @@ def test_a_process_beside_the_daemon_leaves_the_log_to_it(tmp_path: Path) -> Non
         beside.checkpoint()
         beside.write_blocking(_note)  # answered after the rest before it
         assert _log_bytes(path) > 0
+
+
+def test_a_question_that_takes_too_long_ends_with_what_to_do(tmp_path: Path) -> None:
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+    with Database(tmp_path / "quartermaster.db") as database:
+        with pytest.raises(TookTooLong, match="narrow it down"):
+            database.read_blocking(lambda connection: connection.execute(endless).fetchone(), 0.05)
+        assert database.read_blocking(lambda connection: connection.execute("select 1").fetchone()) == (1,)
 
 
 def test_a_change_that_reads_first_never_meets_a_database_that_moved_on(tmp_path: Path):

@@ -89,8 +89,8 @@ def test_who_goes_back_while_a_view_is_still_being_fetched_keeps_the_list(
     page.get_by_label("Token").fill(daemon.token)
     page.keyboard.press("Enter")
     expect(page.locator(ROWS).first).to_be_visible()
-    page.evaluate("location.hash = '#/compare'")
-    page.wait_for_url("**/#/compare")
+    with page.expect_request("**/views/compare.js"):
+        page.evaluate("location.hash = '#/compare'")
     page.go_back()
     expect(page.locator(ROWS).first).to_be_visible()
     page.wait_for_timeout(400)
@@ -160,6 +160,25 @@ def test_a_tab_beside_the_steps_keeps_the_focus_when_it_is_chosen(open_page: Ope
     expect(page.get_by_role("tab", name="Metrics")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Origin")).to_be_focused()
+
+
+def test_a_mission_that_is_still_being_examined_is_asked_for_until_it_is_there(open_page: Open) -> None:
+    page = open_page("#/missions?q=hostile-1")
+    refusals = [json.dumps({"error": "took too long", "detail": "ask again in some seconds"})]
+
+    def refuse_once(asked: Any) -> None:
+        if refusals:
+            asked.fulfill(status=503, content_type="application/problem+json", body=refusals.pop())
+        else:
+            asked.continue_()
+
+    page.route("**/api/v1/missions/hostile-1?*", refuse_once)
+    page.evaluate("location.hash = '#/mission/hostile-1?tab=findings'")
+    expect(page.get_by_text("Examining this mission…")).to_be_visible()
+    expect(page.get_by_role("tab", name="Findings (")).to_be_visible()
+    expect(page.get_by_text("Examining this mission…")).to_have_count(0)
+    assert not refusals
+    page.complaints[:] = [one for one in page.complaints if "503" not in one]
 
 
 def test_one_entry_is_one_and_a_cost_that_nobody_told_is_not_at_least_nothing(

@@ -73,6 +73,7 @@ def test_a_mission_of_a_hundred_thousand_steps_opens_and_scrolls(open_page: Open
     page.locator(f"qm-list[aria-rowcount='{LONG_STEPS + 2}']").wait_for()
     whole = time.perf_counter() - began
     page.get_by_role("tab", name="Findings (").wait_for(timeout=90_000)
+    page.complaints[:] = [one for one in page.complaints if "503" not in one]  # it asks until it is examined
     rounds = [(page.evaluate(SCROLLING), page.evaluate(EMPTY)) for _ in range(3)]
     frames, floor = min(rounds, key=lambda one: one[0]["median"])  # others take their share of the processor
     protocol = page.context.new_cdp_session(page)

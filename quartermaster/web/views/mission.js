@@ -1,6 +1,6 @@
 // What one agent did: a timeline over a list of steps, and whatever one wants to know of a step beside it.
 
-import { Problem, api, part } from "../api.js";
+import { Problem, api, examined, part } from "../api.js";
 import "../components/list.js";
 import { failure, notice, waiting } from "../components/notices.js";
 import { KINDS, findings as findingCounts, kindSign, outcome } from "../components/parts.js";
@@ -145,7 +145,7 @@ class Mission {
 
   async #detail() {
     try {
-      this.mission = await api.get(this.path, {}, this.signal);
+      this.mission = await examined(this.id, this.signal);
       this.#drawHead(this.mission);
       this.#markFindings();
       this.timeline.draw();
