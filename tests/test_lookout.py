@@ -158,14 +158,12 @@ async def test_a_look_that_takes_too_long_goes_on_and_is_there_for_who_asks_agai
 async def test_an_examination_without_end_is_given_up_and_its_process_ended(
     database: Database, workspace: int
 ) -> None:
-    async with at_work(Lookout(database, PRICES, look_seconds=1)) as lookout:
-        assert await lookout.look(workspace, "nowhere", seconds=60) is None
-        [process] = children()
-        os.kill(process, signal.SIGSTOP)
+    endless = [sys.executable, "-c", "import time; time.sleep(600)", "--database"]
+    async with at_work(Lookout(database, PRICES, look_seconds=0.5, command=endless)) as lookout:
         with pytest.raises(TookTooLong, match="takes too long"):
             await lookout.look(workspace, "short", seconds=60)
         await until(lambda: not children())
-        assert not _examined(database)
+    assert not _examined(database)
 
 
 async def test_who_asks_for_the_same_mission_meanwhile_is_answered_by_the_same_examination(

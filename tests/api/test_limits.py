@@ -31,14 +31,14 @@ def port(shared: World) -> Iterator[int]:
 
 
 def exchanged(port: int, raw: bytes) -> bytes:
-    """Everything that comes back until the server closes or is silent for a while."""
+    """Everything that comes back until the server closes or, once it has begun, is silent for a while."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         try:
             connection.sendall(raw)
-            connection.settimeout(1)
             while chunk := connection.recv(65536):
                 answer += chunk
+                connection.settimeout(1)
         except OSError:
             pass
     return answer

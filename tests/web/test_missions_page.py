@@ -143,6 +143,7 @@ def test_two_selected_missions_are_laid_side_by_side_in_advance(open_page: Open)
     with page.expect_request("**/diff/**") as compared:
         page.keyboard.press("c")
     assert compared.value.url == in_advance.value.url
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     page.route("**/diff/**", lambda asked: asked.abort())
     page.go_back()
     expect(page.locator(ROWS + ".current")).to_have_count(1)
