@@ -229,6 +229,8 @@ class Recording:
             return adapter
         if b"\n" not in head and not at_rest:
             raise Refused("waiting", "no whole line yet")
+        if len(head) < size <= _LOOKED_AT_WHOLE_BYTES and not at_rest:
+            raise Refused("waiting", "its beginning does not say what it is; it is looked at whole at rest")
         raise Refused("unrecognised", "no known format of recordings; the file is left as it is")
 
     def _recognise_behind_first_line(self, descriptor: int, size: int) -> Adapter | None:

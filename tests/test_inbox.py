@@ -15,6 +15,7 @@ import anyio.to_thread
 import pytest
 
 from quartermaster.inbox import Inbox, Ingester
+from quartermaster.recording import HEAD_BYTES
 from quartermaster.store import access, journal, missions, sources
 from quartermaster.store.database import Database, closing_connection
 from quartermaster.store.journal import JournalFilter
@@ -155,6 +156,15 @@ async def test_what_events_do_not_tell_the_scan_finds(ship: Ship) -> None:
         append(path, entry(2) + b"\n")
         await until(lambda: ship.count() == 2, seconds=5)
     assert ship.has(1) and ship.has(2)
+
+
+async def test_a_file_whose_beginning_does_not_say_what_it_is_is_read_once_it_is_at_rest(ship: Ship) -> None:
+    junk = b"\0\n" + b'{"x":"' + b"y" * 2 * HEAD_BYTES + b'"}\n'
+    async with running(Ingester(ship.database, ship.root, scan_seconds=0.2)):
+        append(ship.inbox / "a.ndjson", junk + entry(1) + b"\n")
+        await until(lambda: ship.states() == ["waiting"])
+        await until(lambda: ship.has(1))
+    assert ship.count() == 1
 
 
 async def test_trees_that_appear_at_once_are_found_whole(ship: Ship) -> None:
